@@ -66,7 +66,7 @@ export class RangeSet {
     const i = this.find(x)
     if (i === this.count) return -1
     const s = this.startAt(i)
-    return s > x ? s : x
+    return Math.max(s, x)
   }
 
   /**

@@ -74,7 +74,7 @@ export class StreamQueue {
   insert(off: number, mem: Uint8Array, memOff: number, len: number): number {
     let end = Math.min(off + len, this.edge())
     if (this.finAt >= 0 && end > this.finAt) end = this.finAt
-    let pos = off < this.base ? this.base : off
+    let pos = Math.max(off, this.base)
     if (pos >= end) return Math.max(0, Math.min(off + len, this.base) - off)
     if (pos <= this.readyEnd) {
       pos = this.readyEnd
@@ -182,7 +182,7 @@ export class StreamQueue {
     this.readyEnd = pos
     sparse.removeBelow(pos)
     if (sparse.count === 0) this.sparse = null
-    return pos < end ? pos : end
+    return Math.min(pos, end)
   }
 
   /** Bytes beyond `readyEnd`. @returns end of the prefix that is held now. */
