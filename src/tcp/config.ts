@@ -1,0 +1,58 @@
+import { US_PER_MS, US_PER_S, type Micros } from '../base/time.js'
+import type { CongestionFactory } from './cc/controller.js'
+import { newReno } from './cc/newreno.js'
+import { FlightPool } from './scoreboard.js'
+
+/** What endpoints of one kind share: one object per stack and leg, never copied per connection. */
+export interface TcpConfig {
+  /** Largest segment (payload and options beyond 20 bytes excluded, RFC 9293 §3.7.1) that we announce and send: interface MTU less IP and TCP header. */
+  readonly mss4: number
+  readonly mss6: number
+  /** Super-segments: payload of many MSS in one packet with GSO metadata. */
+  readonly gso: boolean
+  /** Window scale shift that we announce, 0-14 (RFC 7323 §2.3). */
+  readonly windowScale: number
+  readonly timestamps: boolean
+  readonly sack: boolean
+  /** Initial window in segments (RFC 6928: 10). */
+  readonly initialWindow: number
+  readonly rtoInitUs: Micros
+  readonly rtoMinUs: Micros
+  readonly rtoMaxUs: Micros
+  /** Retransmissions of a SYN before the connect fails (Linux tcp_syn_retries: 6). */
+  readonly synRetries: number
+  /** Retransmissions of data, or unanswered probes, before the connection is given up (Linux tcp_retries2: 15). */
+  readonly dataRetries: number
+  readonly delayedAckUs: Micros
+  readonly timeWaitUs: Micros
+  /** Nagle's algorithm (RFC 9293 §3.7.4). Off in the daemon: the application's own kernel has applied it already. */
+  readonly nagle: boolean
+  readonly ttl: number
+  readonly congestion: CongestionFactory
+  readonly flights: FlightPool
+}
+
+/** Defaults as Linux has them. `over` replaces single values. */
+export function tcpConfig(over: Partial<TcpConfig> = {}): TcpConfig {
+  return {
+    mss4: 1460,
+    mss6: 1440,
+    gso: true,
+    windowScale: 10,
+    timestamps: true,
+    sack: true,
+    initialWindow: 10,
+    rtoInitUs: 1 * US_PER_S, // RFC 6298 §2.1
+    rtoMinUs: 200 * US_PER_MS, // Deviation: RFC 6298 §2.4 says 1 s; Linux uses 200 ms
+    rtoMaxUs: 120 * US_PER_S,
+    synRetries: 6,
+    dataRetries: 15,
+    delayedAckUs: 40 * US_PER_MS,
+    timeWaitUs: 60 * US_PER_S,
+    nagle: false,
+    ttl: 64,
+    congestion: newReno,
+    flights: new FlightPool(),
+    ...over,
+  }
+}

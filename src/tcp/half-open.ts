@@ -1,0 +1,46 @@
+import type { Tuple } from '../base/address.js'
+import type { Micros } from '../base/time.js'
+import type { Packet } from '../wire/packet.js'
+import type { TcpOptions } from '../wire/tcp-options.js'
+import type { TcpConfig } from './config.js'
+import { TcpEndpoint } from './endpoint.js'
+import type { SegmentSink, SegmentSource, TcpExtension } from './extension.js'
+import { negotiate, type Negotiated } from './handshake.js'
+
+/**
+ * A SYN that was received and not yet answered. The interceptor holds it until the remote leg is there; a server accepts it
+ * at once. No endpoint exists before `accept`.
+ */
+export class HalfOpen {
+  readonly tuple: Tuple
+  /** The peer's initial sequence number. */
+  readonly irs: number
+  readonly window: number
+  readonly peer: Negotiated
+  readonly hasWscale: boolean
+  readonly tsVal: number
+  readonly since: Micros
+
+  /** From a valid SYN (no ACK, no RST) that arrived for `tuple`. MPTCP and Fast Open options are not looked at here. */
+  constructor(cfg: TcpConfig, tuple: Tuple, syn: Packet, opts: TcpOptions, now: Micros) {
+    this.tuple = tuple
+    this.irs = syn.seq
+    this.window = syn.window
+    this.peer = negotiate(cfg, opts, tuple.remote.isV4)
+    this.hasWscale = opts.wscale >= 0
+    this.tsVal = opts.hasTs ? opts.tsVal : 0
+    this.since = now
+  }
+
+  /** A retransmission of the same SYN is absorbed; a different ISN is another connection attempt. */
+  isSame(syn: Packet): boolean {
+    return syn.seq === this.irs
+  }
+
+  /** Becomes an endpoint in SYN-RECEIVED whose SYN/ACK leaves at its next poll. */
+  accept(cfg: TcpConfig, iss: number, source: SegmentSource, sink: SegmentSink, ext: TcpExtension, now: Micros): TcpEndpoint {
+    const ep = new TcpEndpoint(cfg, this.tuple, iss, source, sink, ext)
+    ep.openPassive(this, now)
+    return ep
+  }
+}

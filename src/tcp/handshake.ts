@@ -1,0 +1,94 @@
+import type { Micros } from '../base/time.js'
+import type { TcpOptions } from '../wire/tcp-options.js'
+import { writeFastOpen, writeMss, writeSackPermitted, writeTimestamps, writeWscale } from '../wire/tcp-options.js'
+import type { TcpConfig } from './config.js'
+
+/** RFC 9293 §3.7.1: without an MSS option. */
+const MSS_DEFAULT_V4 = 536
+const MSS_DEFAULT_V6 = 1220
+/** Smaller announcements are a CPU attack (SACK panic), not a link; Linux: tcp_min_snd_mss 48. */
+const MSS_MIN = 64
+/** RFC 7323 §2.3: larger shifts count as 14. */
+const WSCALE_MAX = 14
+
+/** What the SYNs of both sides settled. */
+export interface Negotiated {
+  readonly peerMss: number
+  /** Shift for windows that we receive; 0 when the peer did not offer scaling. */
+  readonly sndWscale: number
+  /** Shift for windows that we send. */
+  readonly rcvWscale: number
+  readonly hasTimestamps: boolean
+  readonly isSackOk: boolean
+}
+
+/** Agreement from the peer's SYN or SYN/ACK options and our configuration (an option counts only when both sides sent it). */
+export function negotiate(cfg: TcpConfig, opts: TcpOptions, isV4: boolean): Negotiated {
+  const scaled = opts.wscale >= 0
+  return {
+    peerMss: opts.mss < 0 ? (isV4 ? MSS_DEFAULT_V4 : MSS_DEFAULT_V6) : Math.max(opts.mss, MSS_MIN),
+    sndWscale: scaled ? Math.min(opts.wscale, WSCALE_MAX) : 0,
+    rcvWscale: scaled ? cfg.windowScale : 0,
+    hasTimestamps: cfg.timestamps && opts.hasTs,
+    isSackOk: cfg.sack && opts.sackPermitted,
+  }
+}
+
+/**
+ * Options of a SYN (`peer` null: all that we offer) or SYN/ACK (only what the peer offered), in Linux's order:
+ * MSS, SACK permitted, timestamps, NOP, window scale. Returns the bytes written, a multiple of 4.
+ */
+export function writeSynOptions(mem: Uint8Array, at: number, cfg: TcpConfig, isV4: boolean, peer: Negotiated | null, hasWscale: boolean, tsVal: number, tsEcr: number): number {
+  let off = at
+  off += writeMss(mem, off, isV4 ? cfg.mss4 : cfg.mss6)
+  const ts = peer === null ? cfg.timestamps : peer.hasTimestamps
+  const sack = peer === null ? cfg.sack : peer.isSackOk
+  if (ts) {
+    if (sack) off += writeSackPermitted(mem, off)
+    else off += writeNops(mem, off, 2)
+    off += writeTimestamps(mem, off, tsVal, tsEcr)
+  } else if (sack) {
+    off += writeNops(mem, off, 2)
+    off += writeSackPermitted(mem, off)
+  }
+  if (hasWscale) {
+    off += writeNops(mem, off, 1)
+    off += writeWscale(mem, off, cfg.windowScale)
+  }
+  return off - at
+}
+
+export function writeNops(mem: Uint8Array, at: number, n: number): number {
+  for (let i = 0; i < n; i++) mem[at + i] = 1
+  return n
+}
+
+/** State of the three-way handshake; gone once the endpoint is established. */
+export class Handshake {
+  /** A SYN or SYN/ACK has to be sent at the next poll. */
+  isSynDue = true
+  /** Retransmissions of it so far. */
+  retries = 0
+  firstSentAt: Micros = -1
+  /** Client Fast Open (RFC 7413 §4.1): null: none; empty: cookie request; 4-16 bytes: cookie, data travels in the SYN. */
+  fastOpenCookie: Uint8Array | null = null
+  /** Our SYN offered these; passive endpoints answer with what the peer's offered. */
+  readonly peer: Negotiated | null
+  /** The peer's SYN had a window scale (passive side). */
+  readonly hasWscale: boolean
+
+  constructor(peer: Negotiated | null, hasWscale: boolean) {
+    this.peer = peer
+    this.hasWscale = hasWscale
+  }
+}
+
+/** Appends the Fast Open option, padded; 0 when `room` does not suffice. */
+export function writeFastOpenPadded(mem: Uint8Array, at: number, cookie: Uint8Array, room: number): number {
+  const len = 2 + cookie.length
+  const padded = (len + 3) & ~3
+  if (padded > room) return 0
+  writeFastOpen(mem, at, cookie)
+  writeNops(mem, at + len, padded - len)
+  return padded
+}

@@ -1,0 +1,183 @@
+import { RangeSet } from '../base/range-set.js'
+import { NEVER, type Micros } from '../base/time.js'
+import type { SegmentSink, SeqOff } from './extension.js'
+
+/** Out-of-order ranges kept per endpoint; what does not fit is not acknowledged and comes again. */
+const MAX_RANGES = 1024
+
+/** Blocks of one ACK: 3 beside timestamps (RFC 2018 §3), a 4th without. */
+export const SACK_MAX = 4
+
+/** Exists only while bytes are missing, or until a duplicate was reported. */
+class Reorder {
+  readonly ranges = new RangeSet(MAX_RANGES)
+  /** Start of the range that the latest out-of-order segment fell into: reported first (RFC 2018 §4). */
+  latest: SeqOff = 0
+  /** Duplicate to report as D-SACK (RFC 2883), -1: none. */
+  dupLeft: SeqOff = -1
+  dupRight: SeqOff = -1
+}
+
+/** Receive side of one endpoint: what has arrived, what is announced, and when to acknowledge. */
+export class Receiver {
+  rcvNxt: SeqOff = 0
+  /** Largest right edge ever announced; never retreats (RFC 9293 §3.8.6.2.1). */
+  edge: SeqOff = 0
+  /** rcvNxt and edge as of the last segment that we sent: RFC 7323 §4.3 Last.ACK.sent. */
+  lastAckSent: SeqOff = 0
+  /** Position of the peer's FIN, -1: not seen. */
+  finAt: SeqOff = -1
+  tsRecent = 0
+  tsRecentAt: Micros = 0
+  /** Estimate of the peer's segment size, for the delayed-ACK rule. */
+  segLen = 536
+  /** Largest window announced so far; stands for the buffer's size in the silly-window rule. */
+  private maxWindow = 0
+  /** An ACK is due now. */
+  ackNow = false
+  delackAt: Micros = NEVER
+  reorder: Reorder | null = null
+
+  /**
+   * In-window payload [segOff, segOff + len) of `mem`. Places it, moves rcvNxt, decides about the ACK.
+   * @returns bytes that became contiguous.
+   */
+  onPayload(segOff: SeqOff, mem: Uint8Array, off: number, len: number, mss: number, sink: SegmentSink, delayUs: Micros, now: Micros): number {
+    const end = segOff + len
+    if (mss > this.segLen || len >= this.segLen) this.segLen = Math.min(mss, 65_535)
+    if (end <= this.rcvNxt) {
+      this.noteDuplicate(segOff, end)
+      return 0
+    }
+    let from = segOff
+    if (segOff < this.rcvNxt) {
+      this.noteDuplicate(segOff, this.rcvNxt)
+      from = this.rcvNxt
+    }
+    const taken = sink.accept(from, mem, off + (from - segOff), end - from, now)
+    if (taken < end - from) this.ackNow = true // the peer must learn that the rest is not wanted
+    if (taken === 0) return 0
+    if (from > this.rcvNxt) {
+      this.keepOutOfOrder(from, from + taken)
+      return 0
+    }
+    const before = this.rcvNxt
+    this.rcvNxt = from + taken
+    const reorder = this.reorder
+    if (reorder !== null && reorder.ranges.count > 0) {
+      // RFC 5681 §4.2: a segment that fills all or part of a gap is acknowledged at once
+      this.ackNow = true
+      const joined = reorder.ranges.firstEndFrom(this.rcvNxt)
+      if (joined > this.rcvNxt) this.rcvNxt = joined
+      reorder.ranges.removeBelow(this.rcvNxt)
+    }
+    if (this.rcvNxt - this.lastAckSent >= 2 * this.segLen || this.rcvNxt + this.segLen > this.edge) this.ackNow = true
+    else if (this.delackAt === NEVER) this.delackAt = now + delayUs
+    return this.rcvNxt - before
+  }
+
+  private keepOutOfOrder(from: SeqOff, to: SeqOff): void {
+    if (this.reorder === null) this.reorder = new Reorder()
+    const r = this.reorder
+    const added = r.ranges.add(from, to)
+    if (added === 0) {
+      r.dupLeft = from
+      r.dupRight = to
+    }
+    if (added >= 0) r.latest = from
+    this.ackNow = true
+  }
+
+  private noteDuplicate(from: SeqOff, to: SeqOff): void {
+    if (this.reorder === null) this.reorder = new Reorder()
+    this.reorder.dupLeft = from
+    this.reorder.dupRight = to
+    this.ackNow = true
+  }
+
+  /** Number of SACK blocks that wait to be sent, at most SACK_MAX. */
+  get sackPending(): number {
+    const r = this.reorder
+    if (r === null) return 0
+    return Math.min(SACK_MAX, r.ranges.count + (r.dupLeft >= 0 ? 1 : 0))
+  }
+
+  /** Fills `left`/`right` with at most `max` blocks, D-SACK first, then the latest arrival, then downwards. Returns their number. */
+  sackBlocks(left: Float64Array, right: Float64Array, max: number): number {
+    const r = this.reorder
+    if (r === null) return 0
+    let n = 0
+    if (r.dupLeft >= 0 && max > 0) {
+      left[n] = r.dupLeft
+      right[n++] = r.dupRight
+    }
+    const total = r.ranges.count
+    let latest = -1
+    for (let i = total - 1; i >= 0; i--) {
+      if (r.ranges.startAt(i) <= r.latest && r.latest < r.ranges.endAt(i)) latest = i
+    }
+    if (latest >= 0 && n < max) {
+      left[n] = r.ranges.startAt(latest)
+      right[n++] = r.ranges.endAt(latest)
+    }
+    for (let i = total - 1; i >= 0 && n < max; i--) {
+      if (i === latest) continue
+      left[n] = r.ranges.startAt(i)
+      right[n++] = r.ranges.endAt(i)
+    }
+    return n
+  }
+
+  /** Old payload arrived: nothing new, but its sender learns so from a D-SACK (RFC 2883 §4.1). */
+  noteOld(segOff: SeqOff, len: number): void {
+    if (segOff + len <= this.rcvNxt) this.noteDuplicate(segOff, segOff + len)
+  }
+
+  /** Window field of a SYN or SYN/ACK, which is never scaled (RFC 7323 §2.2). */
+  announceSyn(window: number): number {
+    const raw = Math.min(65_535, window)
+    this.edge = Math.max(this.edge, 1 + raw)
+    this.maxWindow = Math.max(this.maxWindow, raw)
+    return raw
+  }
+
+  /**
+   * Window field of the next segment for `window` bytes that the sink would take now; moves `edge`. Silly-window avoidance: the
+   * edge moves by at least a segment or half the buffer (RFC 9293 §3.8.6.2.2). What was promised is never taken back, so it is
+   * rounded up to the scale, as Linux does.
+   */
+  announce(window: number, scale: number): number {
+    const unit = 2 ** scale
+    const promised = Math.max(0, this.edge - this.rcvNxt)
+    let raw = Math.floor(window / unit)
+    if (raw * unit - promised < Math.min(this.segLen, this.maxWindow / 2)) raw = Math.ceil(promised / unit)
+    if (raw > 65_535) raw = 65_535
+    const edge = this.rcvNxt + raw * unit
+    if (edge > this.edge) this.edge = edge
+    if (raw * unit > this.maxWindow) this.maxWindow = raw * unit
+    return raw
+  }
+
+  /** Whether the window that the sink offers now is worth an ACK of its own. */
+  isUpdateDue(window: number): boolean {
+    const promised = this.edge - this.rcvNxt
+    const gain = window - promised
+    if (gain < Math.min(this.segLen, this.maxWindow / 2) || gain <= 0) return false
+    return promised < 2 * this.segLen || gain >= this.maxWindow / 4
+  }
+
+  /** A segment with an ACK of rcvNxt left. `withSack`: it carried all SACK blocks that were pending. */
+  onAckSent(withSack: boolean): void {
+    this.lastAckSent = this.rcvNxt
+    this.delackAt = NEVER
+    const r = this.reorder
+    if (r === null) {
+      this.ackNow = false
+      return
+    }
+    if (!withSack) return // the SACK information is still owed: a pure ACK follows
+    this.ackNow = false
+    r.dupLeft = -1
+    if (r.ranges.count === 0) this.reorder = null
+  }
+}

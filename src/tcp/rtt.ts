@@ -1,0 +1,39 @@
+import type { Micros } from '../base/time.js'
+import type { TcpConfig } from './config.js'
+
+/** Round-trip estimation and retransmission timeout, RFC 6298. */
+export class RttEstimator {
+  /** Smoothed RTT, 0 until the first sample. */
+  srttUs: Micros = 0
+  rttvarUs: Micros = 0
+  /** Smallest sample seen, 0 until the first. */
+  minUs: Micros = 0
+  /** Consecutive timeouts: the RTO is doubled that often (§5.5). */
+  backoff = 0
+
+  /** A sample that is not ambiguous (Karn: never from a retransmitted segment without timestamps). */
+  sample(rttUs: Micros): void {
+    const r = Math.max(1, Math.round(rttUs))
+    this.minUs = this.minUs === 0 ? r : Math.min(this.minUs, r)
+    if (this.srttUs === 0) {
+      this.srttUs = r
+      this.rttvarUs = r >> 1
+      return
+    }
+    // §2.3 with alpha 1/8, beta 1/4, in integers
+    const err = Math.abs(this.srttUs - r)
+    this.rttvarUs += Math.round((err - this.rttvarUs) / 4)
+    this.srttUs = Math.max(1, this.srttUs + Math.round((r - this.srttUs) / 8))
+  }
+
+  /** Current timeout with back-off, within the configured bounds. */
+  rtoUs(cfg: TcpConfig): Micros {
+    return Math.min(cfg.rtoMaxUs, this.baseRtoUs(cfg) * 2 ** Math.min(this.backoff, 20))
+  }
+
+  /** Timeout without back-off. Linux: the variance term, not the sum, is bounded below. */
+  baseRtoUs(cfg: TcpConfig): Micros {
+    if (this.srttUs === 0) return cfg.rtoInitUs
+    return Math.min(cfg.rtoMaxUs, this.srttUs + Math.max(cfg.rtoMinUs, 4 * this.rttvarUs))
+  }
+}

@@ -1,0 +1,341 @@
+import type { Micros } from '../base/time.js'
+import type { SeqOff, TcpExtension } from './extension.js'
+
+const SACKED = 1
+const LOST = 2
+/** A retransmission of a lost record is in flight. */
+const RETRANS = 4
+/** Was retransmitted at least once: its ACK is ambiguous (Karn). */
+const AMBIGUOUS = 8
+
+/** What one ACK told the scoreboard; a scratch object reused for every ACK. */
+export class AckReport {
+  /** Bytes newly cumulatively acknowledged. */
+  acked = 0
+  /** Bytes delivered for the first time, by ACK or SACK. */
+  delivered = 0
+  newlySacked = 0
+  /** Sending instant of the latest-sent unambiguous record delivered by this ACK, -1: none. */
+  sentAt: Micros = -1
+
+  reset(): void {
+    this.acked = 0
+    this.delivered = 0
+    this.newlySacked = 0
+    this.sentAt = -1
+  }
+}
+
+/**
+ * The bytes in flight as a partition of [sndUna, sndNxt) into records, oldest first. One record per transmission
+ * (a super-segment of 60 KB is one); SACK blocks, losses and partial retransmissions split records.
+ *
+ *     starts  1      60001     120001          180001
+ *             | sent  | SACKED  | LOST RETRANS  |        end = sndNxt
+ *
+ * It exists only while something is in flight; `FlightPool` recycles it.
+ */
+export class Flight {
+  private starts = new Float64Array(16)
+  private sent = new Float64Array(16)
+  private flags = new Uint8Array(16)
+  private head = 0
+  private count = 0
+  end: SeqOff = 0
+  /** Bytes SACKed, lost and not SACKed, retransmitted and not yet acknowledged. */
+  sacked = 0
+  lost = 0
+  retrans = 0
+  /** Everything below is known to hold no record that is lost and unsent. */
+  private lostHint: SeqOff = 0
+  /** Latest sending instant of anything delivered: what was retransmitted clearly before it and is still missing was lost again. */
+  private lastDeliveredSentAt: Micros = -1
+
+  /** @param at the first byte that will be sent. */
+  open(at: SeqOff): void {
+    this.head = 0
+    this.count = 0
+    this.end = at
+    this.sacked = 0
+    this.lost = 0
+    this.retrans = 0
+    this.lostHint = 0
+    this.lastDeliveredSentAt = -1
+  }
+
+  get isEmpty(): boolean {
+    return this.count === 0
+  }
+
+  get records(): number {
+    return this.count
+  }
+
+  /** Oldest byte in flight. */
+  get start(): SeqOff {
+    return this.count === 0 ? this.end : (this.starts[this.head] as number)
+  }
+
+  /** RFC 6675 §4 "pipe": bytes believed to be in the network. */
+  get pipe(): number {
+    return this.end - this.start - this.sacked - this.lost + this.retrans
+  }
+
+  /** Sending instant of the oldest record. */
+  get oldestSentAt(): Micros {
+    return this.count === 0 ? -1 : (this.sent[this.head] as number)
+  }
+
+  /** [end, end + len) was transmitted for the first time. */
+  push(len: number, now: Micros): void {
+    this.ensure(1)
+    const i = this.head + this.count
+    this.starts[i] = this.end
+    this.sent[i] = now
+    this.flags[i] = 0
+    this.count++
+    this.end += len
+  }
+
+  /** Cumulative ACK of everything below `una`. */
+  ack(una: SeqOff, report: AckReport): void {
+    while (this.count > 0) {
+      const i = this.head
+      const start = this.starts[i] as number
+      if (start >= una) break
+      const end = this.endOf(i)
+      const flags = this.flags[i] as number
+      const n = Math.min(end, una) - start
+      report.acked += n
+      if ((flags & SACKED) === 0) {
+        report.delivered += n
+        this.noteDelivered(i, flags, report)
+      }
+      this.uncount(flags, n)
+      if (una < end) {
+        this.starts[i] = una
+        break
+      }
+      this.head++
+      this.count--
+    }
+    if (this.count === 0) this.head = 0
+  }
+
+  /** A SACK block [left, right), already clamped to the flight. */
+  sack(left: SeqOff, right: SeqOff, report: AckReport): void {
+    if (left >= right) return
+    this.ensure(2)
+    for (let i = this.splitAt(left); i < this.head + this.count; i++) {
+      const start = this.starts[i] as number
+      if (start >= right) break
+      const flags = this.flags[i] as number
+      if ((flags & SACKED) !== 0) continue
+      if (this.endOf(i) > right) this.splitAt(right)
+      const n = this.endOf(i) - start
+      this.uncount(flags, n)
+      this.noteDelivered(i, flags, report)
+      this.flags[i] = (flags & AMBIGUOUS) | SACKED
+      this.sacked += n
+      report.newlySacked += n
+      report.delivered += n
+    }
+  }
+
+  /**
+   * Marks what has to count as lost: records with more than `threshold` SACKed bytes above them (RFC 6675 §4, IsLost), and
+   * retransmissions sent more than `reorderUs` before something that arrived. Returns the bytes newly marked.
+   */
+  detectLoss(threshold: number, reorderUs: Micros, ext: TcpExtension, now: Micros): number {
+    let marked = 0
+    let above = this.sacked
+    for (let i = this.head; i < this.head + this.count && above > 0; i++) {
+      const flags = this.flags[i] as number
+      const n = this.endOf(i) - (this.starts[i] as number)
+      if ((flags & SACKED) !== 0) {
+        above -= n
+        continue
+      }
+      if ((flags & LOST) === 0) {
+        if (above <= threshold) continue
+        this.flags[i] = flags | LOST
+        this.lost += n
+        marked += n
+        this.lostHint = Math.min(this.lostHint, this.starts[i] as number)
+        ext.onLoss(this.starts[i] as number, this.endOf(i), now)
+      } else if ((flags & RETRANS) !== 0 && (this.sent[i] as number) + reorderUs < this.lastDeliveredSentAt) {
+        this.flags[i] = flags & ~RETRANS
+        this.retrans -= n
+        marked += n
+        this.lostHint = Math.min(this.lostHint, this.starts[i] as number)
+      }
+    }
+    return marked
+  }
+
+  /** Marks the oldest `len` bytes lost (three duplicate ACKs without SACK, partial ACK in NewReno; RFC 6582 §3.2). */
+  markHeadLost(len: number): void {
+    if (this.count === 0) return
+    this.ensure(1)
+    const stop = Math.min(this.start + len, this.end)
+    if (stop < this.endOf(this.head)) this.splitAt(stop)
+    this.markLost(this.head)
+  }
+
+  /** Timeout, or a smaller MSS: nothing of what is not SACKed is believed to be in the network any more. */
+  markAllLost(): void {
+    // RFC 2018 §8: the receiver reneged when the oldest byte was SACKed and still is not acknowledged
+    const reneged = this.count > 0 && ((this.flags[this.head] as number) & SACKED) !== 0
+    for (let i = this.head; i < this.head + this.count; i++) {
+      const flags = this.flags[i] as number
+      if ((flags & SACKED) !== 0) {
+        if (!reneged) continue
+        this.sacked -= this.endOf(i) - (this.starts[i] as number)
+        this.flags[i] = flags & ~SACKED
+      }
+      this.markLost(i)
+    }
+  }
+
+  /** First lost byte whose retransmission is not in flight, -1: none. */
+  nextLost(): SeqOff {
+    if (this.lost === this.retrans) return -1
+    for (let i = this.find(Math.max(this.lostHint, this.start)); i < this.head + this.count; i++) {
+      if (((this.flags[i] as number) & (LOST | RETRANS)) === LOST) {
+        this.lostHint = this.starts[i] as number
+        return this.lostHint
+      }
+    }
+    return -1
+  }
+
+  /** Bytes from `at` to the end of its record (of adjacent records that are lost as well), at most `max`. */
+  lostLen(at: SeqOff, max: number): number {
+    let i = this.find(at)
+    let end = this.endOf(i)
+    while (end - at < max && ++i < this.head + this.count) {
+      if (((this.flags[i] as number) & (LOST | RETRANS)) !== LOST) break
+      end = this.endOf(i)
+    }
+    return Math.min(end - at, max)
+  }
+
+  /** [at, at + len), all of it lost, was retransmitted. */
+  retransmitted(at: SeqOff, len: number, now: Micros): void {
+    this.ensure(2)
+    this.splitAt(at)
+    this.splitAt(at + len)
+    for (let i = this.find(at); i < this.head + this.count && (this.starts[i] as number) < at + len; i++) {
+      this.retrans += this.endOf(i) - (this.starts[i] as number)
+      this.flags[i] = (this.flags[i] as number) | RETRANS | AMBIGUOUS
+      this.sent[i] = now
+    }
+  }
+
+  private markLost(i: number): void {
+    const flags = this.flags[i] as number
+    const n = this.endOf(i) - (this.starts[i] as number)
+    if ((flags & RETRANS) !== 0) this.retrans -= n
+    if ((flags & LOST) === 0) this.lost += n
+    this.flags[i] = (flags | LOST) & ~RETRANS
+    this.lostHint = Math.min(this.lostHint, this.starts[i] as number)
+  }
+
+  private uncount(flags: number, n: number): void {
+    if ((flags & SACKED) !== 0) this.sacked -= n
+    if ((flags & LOST) !== 0) this.lost -= n
+    if ((flags & RETRANS) !== 0) this.retrans -= n
+  }
+
+  private noteDelivered(i: number, flags: number, report: AckReport): void {
+    const sent = this.sent[i] as number
+    if ((flags & AMBIGUOUS) === 0) {
+      if (sent > report.sentAt) report.sentAt = sent
+      if (sent > this.lastDeliveredSentAt) this.lastDeliveredSentAt = sent
+    }
+  }
+
+  private endOf(i: number): SeqOff {
+    return i + 1 < this.head + this.count ? (this.starts[i + 1] as number) : this.end
+  }
+
+  /** Index of the record that holds byte `at` (start <= at < end). */
+  private find(at: SeqOff): number {
+    let lo = this.head
+    let hi = this.head + this.count - 1
+    while (lo < hi) {
+      const mid = (lo + hi + 1) >> 1
+      if ((this.starts[mid] as number) <= at) lo = mid
+      else hi = mid - 1
+    }
+    return lo
+  }
+
+  /** Makes `at` the start of a record and returns its index; past the end of the flight, the index behind the last record. */
+  private splitAt(at: SeqOff): number {
+    if (at >= this.end || this.count === 0) return this.head + this.count
+    const i = this.find(at)
+    if ((this.starts[i] as number) >= at) return i
+    const j = i + 1
+    this.openGap(j)
+    this.starts[j] = at
+    this.sent[j] = this.sent[j - 1] as number
+    this.flags[j] = this.flags[j - 1] as number
+    this.count++
+    return j
+  }
+
+  /** Opens a gap at index `i`; the caller made sure of the room. */
+  private openGap(i: number): void {
+    const stop = this.head + this.count
+    this.starts.copyWithin(i + 1, i, stop)
+    this.sent.copyWithin(i + 1, i, stop)
+    this.flags.copyWithin(i + 1, i, stop)
+  }
+
+  /** Room for `n` more records behind the last; may move all of them, so indices do not survive it. */
+  private ensure(n: number): void {
+    const end = this.head + this.count
+    if (end + n <= this.starts.length) return
+    if (this.head >= this.starts.length >> 2 && this.head >= n) {
+      this.starts.copyWithin(0, this.head, end)
+      this.sent.copyWithin(0, this.head, end)
+      this.flags.copyWithin(0, this.head, end)
+    } else this.grow()
+    this.head = 0
+  }
+
+  private grow(): void {
+    const len = this.starts.length * 2
+    const live = this.head + this.count
+    const starts = new Float64Array(len)
+    const sent = new Float64Array(len)
+    const flags = new Uint8Array(len)
+    starts.set(this.starts.subarray(this.head, live))
+    sent.set(this.sent.subarray(this.head, live))
+    flags.set(this.flags.subarray(this.head, live))
+    this.starts = starts
+    this.sent = sent
+    this.flags = flags
+  }
+
+  /** Capacity in records, for the pool. */
+  get capacity(): number {
+    return this.starts.length
+  }
+}
+
+/** Recycles flights, so that request-response traffic allocates none and an idle endpoint holds none. */
+export class FlightPool {
+  private readonly free: Flight[] = []
+
+  take(at: SeqOff): Flight {
+    const f = this.free.pop() ?? new Flight()
+    f.open(at)
+    return f
+  }
+
+  give(f: Flight): void {
+    if (this.free.length < 64 && f.capacity <= 4096) this.free.push(f)
+  }
+}

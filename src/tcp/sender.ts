@@ -1,0 +1,190 @@
+import { NEVER, type Micros } from '../base/time.js'
+import { unwrap } from '../wire/seq.js'
+import type { TcpOptions } from '../wire/tcp-options.js'
+import type { CongestionController } from './cc/controller.js'
+import type { TcpConfig } from './config.js'
+import type { SeqOff, TcpExtension } from './extension.js'
+import { RttEstimator } from './rtt.js'
+import { AckReport, type Flight } from './scoreboard.js'
+
+/** RFC 5681 §3.2 */
+const DUP_THRESH = 3
+
+const report = new AckReport()
+
+/** Send side of one endpoint: sequence space, windows, loss recovery. */
+export class Sender {
+  readonly cfg: TcpConfig
+  readonly rtt = new RttEstimator()
+  readonly cc: CongestionController
+  sndUna: SeqOff = 0
+  sndNxt: SeqOff = 0
+  /** Right edge of the peer's window; may move left when the peer shrinks it. */
+  sndEdge: SeqOff = 0
+  /** Largest window the peer ever announced (RFC 5961 §5.2 MAX.SND.WND, SWS avoidance). */
+  maxWindow = 0
+  private wl1: SeqOff = -1
+  private wl2: SeqOff = -1
+  /** Only while bytes are in flight. */
+  flight: Flight | null = null
+  /** Fast recovery lasts until this is acknowledged; -1: not in recovery. */
+  recoverAt: SeqOff = -1
+  /** In recovery after a timeout: slow start from one segment instead of cwnd = ssthresh. */
+  isLossRecovery = false
+  dupAcks = 0
+  /** The last transmission stopped because of cwnd, so an ACK may grow it. */
+  isCwndLimited = false
+  /** RTO, zero-window probe or SYN timer: they exclude each other. */
+  rexmitAt: Micros = NEVER
+  lastSentAt: Micros = 0
+
+  constructor(cfg: TcpConfig, mss: number) {
+    this.cfg = cfg
+    this.cc = cfg.congestion(cfg.initialWindow * mss)
+  }
+
+  /** Bytes sent and not acknowledged. */
+  get outstanding(): number {
+    return this.sndNxt - this.sndUna
+  }
+
+  /** Bytes of new data or retransmission that the congestion window lets out now. */
+  cwndSpace(): number {
+    return this.cc.cwnd - (this.flight === null ? 0 : this.flight.pipe)
+  }
+
+  /** Takes over the window of a segment unless an older one says otherwise (RFC 9293 §3.10.7.4). Returns true when the edge moved right. */
+  updateWindow(segOff: SeqOff, ackOff: SeqOff, window: number, edge: SeqOff): boolean {
+    if (this.wl1 > segOff || (this.wl1 === segOff && this.wl2 > ackOff)) return false
+    this.wl1 = segOff
+    this.wl2 = ackOff
+    if (window > this.maxWindow) this.maxWindow = window
+    const isWider = edge > this.sndEdge
+    this.sndEdge = edge
+    return isWider
+  }
+
+  /** Accounts for `len` bytes transmitted for the first time at sndNxt. */
+  onSent(len: number, now: Micros): void {
+    if (this.flight === null) this.flight = this.cfg.flights.take(this.sndNxt)
+    this.flight.push(len, now)
+    this.sndNxt += len
+    this.lastSentAt = now
+    if (this.rexmitAt === NEVER || this.outstanding === len) this.rexmitAt = now + this.rtt.rtoUs(this.cfg)
+  }
+
+  /** Accounts for a retransmission of [at, at + len). */
+  onRetransmitted(at: SeqOff, len: number, now: Micros): void {
+    this.flight?.retransmitted(at, len, now)
+    this.lastSentAt = now
+    if (this.rexmitAt === NEVER || at === this.sndUna) this.rexmitAt = now + this.rtt.rtoUs(this.cfg)
+  }
+
+  /**
+   * An acceptable ACK of everything below `ackOff` (sndUna <= ackOff <= sndNxt), with its SACK blocks.
+   * `isDup`: same ACK, no data, no window change (RFC 5681 §2). `tsRttUs`: sample from timestamps or -1.
+   * @returns bytes newly acknowledged.
+   */
+  onAck(ackOff: SeqOff, opts: TcpOptions, iss: number, isDup: boolean, tsRttUs: Micros, mss: number, ext: TcpExtension, now: Micros): number {
+    const flight = this.flight
+    if (flight === null) {
+      this.sndUna = ackOff
+      return 0
+    }
+    const flightBefore = flight.end - flight.start
+    const acked = ackOff - this.sndUna
+    report.reset()
+    if (acked > 0) {
+      this.sndUna = ackOff
+      this.rtt.backoff = 0
+      flight.ack(ackOff, report)
+      this.dupAcks = 0
+    } else if (isDup) this.dupAcks++
+    this.takeSack(flight, opts, iss)
+
+    if (acked > 0 || report.newlySacked > 0) {
+      if (report.sentAt >= 0) this.rtt.sample(now - report.sentAt)
+      else if (acked > 0 && tsRttUs >= 0) this.rtt.sample(tsRttUs)
+    }
+    this.recover(flight, opts.sackCount > 0, flightBefore, acked, mss, ext, now)
+    if (flight.isEmpty) {
+      this.cfg.flights.give(flight)
+      this.flight = null
+      this.rexmitAt = NEVER
+      if (this.recoverAt >= 0) this.endRecovery(mss, now)
+    } else if (acked > 0) this.rexmitAt = now + this.rtt.rtoUs(this.cfg) // RFC 6298 §5.3
+    return acked
+  }
+
+  private takeSack(flight: Flight, opts: TcpOptions, iss: number): void {
+    for (let i = 0; i < opts.sackCount; i++) {
+      const left = unwrap(this.sndUna, iss, opts.sackLeft[i] as number)
+      const right = unwrap(this.sndUna, iss, opts.sackRight[i] as number)
+      // D-SACK below the cumulative ACK and nonsense beyond what was sent are ignored
+      if (left < this.sndUna || right > this.sndNxt) continue
+      flight.sack(left, right, report)
+    }
+  }
+
+  private recover(flight: Flight, hasSack: boolean, flightBefore: number, acked: number, mss: number, ext: TcpExtension, now: Micros): void {
+    if (this.recoverAt >= 0 && this.sndUna >= this.recoverAt) this.endRecovery(mss, now)
+    let lost = 0
+    if (flight.sacked > 0) lost = flight.detectLoss((DUP_THRESH - 1) * mss, this.rtt.srttUs >> 2, ext, now)
+    else if (!hasSack && this.recoverAt < 0 && this.dupAcks >= DUP_THRESH) {
+      flight.markHeadLost(mss)
+      ext.onLoss(this.sndUna, Math.min(this.sndUna + mss, this.sndNxt), now)
+      lost = 1
+    } else if (this.recoverAt >= 0 && !this.isLossRecovery && acked > 0 && flight.lost === 0) {
+      flight.markHeadLost(mss) // NewReno partial ACK: the next hole starts here (RFC 6582 §3.2 step 3)
+      lost = 1
+    }
+    if (lost > 0 && this.recoverAt < 0) {
+      this.recoverAt = this.sndNxt
+      this.isLossRecovery = false
+      this.cc.onCongestion(flightBefore, mss, now)
+      return
+    }
+    const mayGrow = this.recoverAt < 0 || this.isLossRecovery
+    if (mayGrow && report.delivered > 0) this.cc.onAck(report.delivered, mss, this.rtt.srttUs, this.isCwndLimited, now)
+  }
+
+  private endRecovery(mss: number, now: Micros): void {
+    this.recoverAt = -1
+    this.dupAcks = 0
+    if (!this.isLossRecovery) this.cc.onRecovered(mss, now)
+    this.isLossRecovery = false
+  }
+
+  /** Retransmission timeout (RFC 6298 §5.4-5.6): all of the flight counts as lost, one segment goes out. */
+  onRto(mss: number, now: Micros): void {
+    const flight = this.flight
+    if (flight === null) return
+    const isFirst = !this.isLossRecovery || this.sndUna >= this.recoverAt
+    this.cc.onRto(flight.end - flight.start, mss, isFirst, now)
+    flight.markAllLost()
+    this.recoverAt = this.sndNxt
+    this.isLossRecovery = true
+    this.dupAcks = 0
+    this.rtt.backoff++
+    this.rexmitAt = now + this.rtt.rtoUs(this.cfg)
+  }
+
+  /** The MSS fell: what is in flight may be too large for the path and is cut again, without a congestion event (RFC 1191 §6.5). */
+  onMssChange(): void {
+    this.flight?.markAllLost()
+  }
+
+  /** After an idle period longer than an RTO the window is stale (RFC 5681 §4.1). */
+  restartIfIdle(mss: number, now: Micros): void {
+    if (this.flight === null && this.lastSentAt > 0 && now - this.lastSentAt > this.rtt.rtoUs(this.cfg)) {
+      this.cc.onIdle(this.cfg.initialWindow * mss)
+    }
+  }
+
+  /** Gives the scoreboard back; the endpoint is closed. */
+  dispose(): void {
+    if (this.flight !== null) this.cfg.flights.give(this.flight)
+    this.flight = null
+    this.rexmitAt = NEVER
+  }
+}
