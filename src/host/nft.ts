@@ -1,0 +1,87 @@
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
+import { MptcpError } from '../base/errors.js'
+
+/** Success is silent, so a harmless question marks the end of what was sent. */
+const END_MARK = 'describe ct state'
+const END_ANSWER = 'datatype ct_state'
+
+/**
+ * The one `nft -i` that holds our table. The table has `flags owner`: only this process may change it, a foreign
+ * `flush ruleset` skips it, and it goes with the process, which ends when its stdin does, at the latest with the daemon.
+ */
+export class NftChild {
+  private readonly child: ChildProcessWithoutNullStreams
+  private readonly ended: Promise<void>
+  private out = ''
+  private err = ''
+  private wake: (() => void) | null = null
+  private isEnded = false
+
+  constructor() {
+    this.child = spawn('nft', ['-i'], { stdio: ['pipe', 'pipe', 'pipe'] })
+    this.child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      this.out += text
+      this.wake?.()
+    })
+    this.child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      this.err += text
+    })
+    this.child.stdin.on('error', () => {}) // EPIPE: 'close' follows and tells it
+    this.ended = new Promise((resolve) => {
+      const end = () => {
+        this.isEnded = true
+        this.wake?.()
+        resolve()
+      }
+      this.child.on('close', end)
+      this.child.on('error', (error) => {
+        this.err += error.message
+        end()
+      })
+    })
+  }
+
+  /** Sends commands, one transaction a line, and waits for their execution. @throws {MptcpError} ERR_NFT */
+  async send(lines: readonly string[]): Promise<void> {
+    this.out = ''
+    this.err = ''
+    this.child.stdin.write(`${lines.join('\n')}\n${END_MARK}\n`)
+    while (!this.isEnded && !this.out.includes(END_ANSWER)) {
+      await new Promise<void>((resolve) => {
+        this.wake = resolve
+      })
+    }
+    this.wake = null
+    if (this.err !== '' || this.isEnded) throw new MptcpError('ERR_NFT', `nft: ${this.err.trim() || 'the nft process ended'}`)
+  }
+
+  /** Ends the process and with it the table. */
+  async end(): Promise<void> {
+    this.child.stdin.end()
+    await this.ended
+  }
+}
+
+/** What our table does for one family. */
+export interface NftScope {
+  readonly family: 4 | 6
+  /** The stack's prefix, as text: what leaves with such a source is ours. */
+  readonly prefix: string
+}
+
+/** The lines that build our table: masquerade of the stack's sources, loop guard, leak guard. */
+export function ownTable(tun: string, scopes: readonly NftScope[]): string[] {
+  const table = `mptcpd_user_${tun.replaceAll(/\W/g, '_')}`
+  const add = (chain: string, rule: string) => `add rule inet ${table} ${chain} ${rule}`
+  const saddr = (scope: NftScope) => `${scope.family === 4 ? 'ip' : 'ip6'} saddr ${scope.prefix} oifname != "${tun}"`
+  return [
+    `add table inet ${table} { flags owner; comment "mptcpd-user on ${tun}"; }`,
+    `add chain inet ${table} postrouting { type nat hook postrouting priority srcnat; policy accept; }`,
+    `add chain inet ${table} forward { type filter hook forward priority filter; policy accept; }`,
+    ...scopes.map((scope) => add('postrouting', `${saddr(scope)} counter masquerade`)),
+    // Loop guard: what the stack wrote must never come back to it.
+    add('forward', `iifname "${tun}" oifname "${tun}" counter drop`),
+    // Leak guard: conntrack does not translate what it finds invalid; it would leave with the stack's address.
+    ...scopes.map((scope) => add('forward', `${saddr(scope)} ct state invalid counter drop`)),
+  ]
+}
