@@ -93,7 +93,14 @@ export function urlHost(host: string): string {
 }
 
 /** Downloads `len` bytes of the payload by curl into a file; the SHA-256 is taken of that file, outside of the measured time. */
-export async function curlDownload(ns: Namespace, host: string, port: number, dir: string, len: number, timeoutMs = 60_000): Promise<Transfer> {
+export async function curlDownload(
+  ns: Namespace,
+  host: string,
+  port: number,
+  dir: string,
+  len: number,
+  timeoutMs = 60_000,
+): Promise<Transfer> {
   const path = `${dir}/download-${downloads++}`
   const url = `http://${urlHost(host)}:${port}/bytes/${len}`
   try {
