@@ -127,12 +127,17 @@ export class Lab {
     mkdirSync(this.dir, { recursive: true, mode: 0o755 })
     await execOk(['ip', 'netns', 'add', client.name])
     await execOk(['ip', 'netns', 'add', server.name])
-    await this.buildLinks()
-    const sysctls = ['net.ipv4.conf.all.rp_filter=0', 'net.ipv4.conf.default.rp_filter=0', 'net.ipv4.tcp_no_metrics_save=1']
+    const sysctls = [
+      'net.ipv4.conf.all.rp_filter=0',
+      'net.ipv4.conf.default.rp_filter=0',
+      'net.ipv4.tcp_no_metrics_save=1',
+      'net.ipv6.conf.default.accept_dad=0',
+    ]
     await client.ok(['sysctl', '-qw', ...sysctls])
     // The server forwards, so that it answers for addresses that nobody owns.
     await server.ok(['sysctl', '-qw', ...sysctls, 'net.mptcp.enabled=1', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1'])
     await server.ok(['ip', 'mptcp', 'limits', 'set', 'subflows', '8', 'add_addr_accepted', '8'])
+    await this.buildLinks()
     await this.buildRoutes()
   }
 
