@@ -1,0 +1,115 @@
+import { Rng } from '../../src/base/rng.js'
+import type { Micros } from '../../src/base/time.js'
+import type { ByteSocket } from './byte-socket.js'
+import type { VirtualLoop } from './loop.js'
+
+/** What applications send: random once, cut out at random places, so that a shifted or repeated stretch is never equal. */
+const MATERIAL_LEN = 1 << 23
+const material = new Uint8Array(MATERIAL_LEN)
+new Rng(0x51ed).fill(material, 0, MATERIAL_LEN)
+
+/** `len` bytes of material that nobody else gets at the same place (most likely). len <= 4 MiB. */
+export function payload(rng: Rng, len: number): Uint8Array {
+  const at = rng.below(MATERIAL_LEN - len + 1)
+  return material.subarray(at, at + len)
+}
+
+export interface Pace {
+  /** Bytes per read, 0: all that is there. */
+  readonly chunk: number
+  /** Pause between reads or writes. */
+  readonly pauseUs: Micros
+}
+
+export const GREEDY: Pace = { chunk: 0, pauseUs: 0 }
+
+/** One end of a transfer: sends `data`, then ends its stream; compares what it receives with `expected` as it comes. */
+export class Peer {
+  sent = 0
+  received = 0
+  /** Offset of the first wrong byte, -1: none. */
+  wrongAt = -1
+  /** The stream ended exactly behind the expected bytes. */
+  isComplete = false
+  completeAt: Micros = 0
+  readonly socket: ByteSocket
+  private readonly loop: VirtualLoop
+  private readonly data: Uint8Array
+  private readonly expected: Uint8Array
+  private readonly reading: Pace
+  private readonly writing: Pace
+  private isEnded = false
+  private readAt = 0
+  private writeAt = 0
+  private readonly scratch = Buffer.allocUnsafe(65_536)
+
+  constructor(loop: VirtualLoop, socket: ByteSocket, data: Uint8Array, expected: Uint8Array, reading = GREEDY, writing = GREEDY) {
+    this.loop = loop
+    this.socket = socket
+    this.data = data
+    this.expected = expected
+    this.reading = reading
+    this.writing = writing
+    socket.onActivity = () => this.go()
+  }
+
+  /** Sent and received everything, and the connection is over. */
+  get isDone(): boolean {
+    return this.isComplete && this.isEnded
+  }
+
+  private go(): void {
+    if (!this.socket.isOpen) return
+    this.write()
+    this.read()
+  }
+
+  private write(): void {
+    const { chunk, pauseUs } = this.writing
+    while (this.sent < this.data.length && !this.socket.isClosed) {
+      if (pauseUs > 0 && this.loop.now < this.writeAt) return
+      const left = this.data.length - this.sent
+      const n = this.socket.write(this.data, this.sent, chunk === 0 ? left : Math.min(chunk, left))
+      if (n === 0) return
+      this.sent += n
+      if (pauseUs > 0) this.writeAt = this.pause(pauseUs)
+    }
+    if (this.sent === this.data.length && !this.isEnded) {
+      this.isEnded = true
+      this.socket.end()
+    }
+  }
+
+  private read(): void {
+    const { chunk, pauseUs } = this.reading
+    for (;;) {
+      if (pauseUs > 0 && this.loop.now < this.readAt) return
+      const n = this.socket.read(this.scratch, 0, chunk === 0 ? this.scratch.length : chunk)
+      if (n === 0) break
+      this.compare(n)
+      if (pauseUs > 0) this.readAt = this.pause(pauseUs)
+    }
+    if (this.socket.isReadEnded && !this.isComplete && this.wrongAt < 0) {
+      if (this.received === this.expected.length) {
+        this.isComplete = true
+        this.completeAt = this.loop.now
+      } else this.wrongAt = this.received
+    }
+  }
+
+  private compare(n: number): void {
+    const at = this.received
+    const wanted = this.expected.subarray(at, at + n)
+    if (this.wrongAt < 0 && (wanted.length < n || this.scratch.compare(wanted, 0, n, 0, n) !== 0)) {
+      let i = 0
+      while (i < wanted.length && this.scratch[i] === wanted[i]) i++
+      this.wrongAt = at + i
+    }
+    this.received += n
+  }
+
+  private pause(us: Micros): Micros {
+    this.loop.after(us, () => this.go())
+    return this.loop.now + us
+  }
+}
