@@ -626,12 +626,12 @@ export class TcpEndpoint {
     if (this.state !== st.ESTABLISHED && this.state !== st.CLOSE_WAIT) return false
     const pending = this.ext.maySendData() ? this.source.pending() : 0
     if (pending === 0) {
-      this.noteLimit(false)
+      snd.noteLimit(false)
       return this.source.finAt() === snd.sndNxt && this.sendFin(tx, now)
     }
     snd.restartIfIdle(this.mss, now)
     const seg = segmentPayload(this)
-    const n = this.grant(pending, seg, now)
+    const n = snd.grant(pending, seg, burstMax(this, seg), this.ext.ownsPersist(), now)
     if (n === 0) return false
     if (!this.source.prepare(snd.sndNxt, n, now, run) || run.queue === null) return false
     const len = Math.min(run.len, n)
@@ -646,49 +646,6 @@ export class TcpEndpoint {
     if (hasFin) this.noteFinSent(at + len)
     this.rcv.onAckSent(false)
     return true
-  }
-
-  /** How many of `pending` bytes may leave as one super-segment now; 0: wait. Arms the probe timer on a closed window. */
-  private grant(pending: number, seg: number, now: Micros): number {
-    const snd = this.snd
-    const max = burstMax(this, seg)
-    const want = Math.min(pending, max)
-    const window = snd.sndEdge - snd.sndNxt
-    const idle = snd.flight === null
-    if (window < Math.min(seg, want)) {
-      // RFC 9293 §3.8.6.2.1, sender's silly window avoidance: at least half of the largest window
-      if (window <= 0 || window * 2 < snd.maxWindow) {
-        if (idle && snd.rexmitAt === NEVER && !this.ext.ownsPersist()) snd.rexmitAt = now + this.rtoUs()
-        return 0
-      }
-      return Math.min(window, want)
-    }
-    let space = snd.cwndSpace()
-    if (idle && space < seg) space = seg
-    if (space < Math.min(seg, want)) {
-      this.noteLimit(true)
-      return 0
-    }
-    let n = Math.min(want, window, space)
-    if (n < pending) {
-      // wait for a better filled super-segment while ACKs are on their way (as Linux's tso_defer does)
-      const goal = Math.min(max, Math.max(seg, snd.cc.cwnd >> 2))
-      if (n < goal - (goal % seg) && !idle && space < window) {
-        this.noteLimit(true)
-        return 0
-      }
-      if (n > seg) n -= n % seg
-    } else if (this.cfg.nagle && n < seg && !idle) return 0
-    this.noteLimit(n === space)
-    return n
-  }
-
-  /** cwnd grows only while it is what limits us (RFC 7661); in slow start half-used counts, as in Linux. */
-  private noteLimit(isLimited: boolean): void {
-    const snd = this.snd
-    const cc = snd.cc
-    const pipe = snd.flight === null ? 0 : snd.flight.pipe
-    snd.isCwndLimited = isLimited || pipe * (cc.cwnd < cc.ssthresh ? 2 : 1.25) >= cc.cwnd
   }
 
   private sendFin(tx: TxRing, now: Micros): boolean {

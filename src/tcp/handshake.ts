@@ -1,6 +1,6 @@
 import type { Micros } from '../base/time.js'
 import type { TcpOptions } from '../wire/tcp-options.js'
-import { writeFastOpen, writeMss, writeSackPermitted, writeTimestamps, writeWscale } from '../wire/tcp-options.js'
+import { pad, writeBareTimestamps, writeFastOpen, writeMss, writeSackPermitted, writeTimestamps, writeWscale } from '../wire/tcp-options.js'
 import type { TcpConfig } from './config.js'
 
 /** RFC 9293 §3.7.1: without an MSS option. */
@@ -43,24 +43,13 @@ export function writeSynOptions(mem: Uint8Array, at: number, cfg: TcpConfig, isV
   off += writeMss(mem, off, isV4 ? cfg.mss4 : cfg.mss6)
   const ts = peer === null ? cfg.timestamps : peer.hasTimestamps
   const sack = peer === null ? cfg.sack : peer.isSackOk
-  if (ts) {
-    if (sack) off += writeSackPermitted(mem, off)
-    else off += writeNops(mem, off, 2)
-    off += writeTimestamps(mem, off, tsVal, tsEcr)
-  } else if (sack) {
-    off += writeNops(mem, off, 2)
+  if (ts && sack) {
     off += writeSackPermitted(mem, off)
-  }
-  if (hasWscale) {
-    off += writeNops(mem, off, 1)
-    off += writeWscale(mem, off, cfg.windowScale)
-  }
+    off += writeBareTimestamps(mem, off, tsVal, tsEcr)
+  } else if (ts) off += writeTimestamps(mem, off, tsVal, tsEcr)
+  else if (sack) off += pad(mem, off, writeSackPermitted(mem, off))
+  if (hasWscale) off += writeWscale(mem, off, cfg.windowScale)
   return off - at
-}
-
-export function writeNops(mem: Uint8Array, at: number, n: number): number {
-  for (let i = 0; i < n; i++) mem[at + i] = 1
-  return n
 }
 
 /** State of the three-way handshake; gone once the endpoint is established. */
@@ -85,10 +74,6 @@ export class Handshake {
 
 /** Appends the Fast Open option, padded; 0 when `room` does not suffice. */
 export function writeFastOpenPadded(mem: Uint8Array, at: number, cookie: Uint8Array, room: number): number {
-  const len = 2 + cookie.length
-  const padded = (len + 3) & ~3
-  if (padded > room) return 0
-  writeFastOpen(mem, at, cookie)
-  writeNops(mem, at + len, padded - len)
-  return padded
+  if (((2 + cookie.length + 3) & ~3) > room) return 0
+  return pad(mem, at, writeFastOpen(mem, at, cookie, 0, cookie.length))
 }

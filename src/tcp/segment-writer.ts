@@ -2,14 +2,13 @@ import type { Tuple } from '../base/address.js'
 import { invariant } from '../base/errors.js'
 import { type TxRing, VNET_HDR_LEN } from '../base/rings.js'
 import { US_PER_MS, type Micros } from '../base/time.js'
-import { writeI32 } from '../base/bytes.js'
 import { writeIpHeader } from '../wire/ip.js'
 import { seqOf } from '../wire/seq.js'
-import { ACK, finishTcp, writeTcpHeader } from '../wire/tcp.js'
-import { writeSack, writeTimestamps } from '../wire/tcp-options.js'
+import { ACK, finishTcp, writeTcpSegment } from '../wire/tcp.js'
+import { pad, writeSack, writeTimestamps } from '../wire/tcp-options.js'
 import type { TcpConfig } from './config.js'
 import { ACK_ALONE, KIND_DATA, KIND_RST, type Run, type SegmentKind, type SeqOff, type TcpExtension } from './extension.js'
-import { type Handshake, writeFastOpenPadded, writeNops, writeSynOptions } from './handshake.js'
+import { type Handshake, writeFastOpenPadded, writeSynOptions } from './handshake.js'
 import { type Receiver, SACK_MAX } from './receiver.js'
 
 /** Timestamps with their two NOPs. */
@@ -32,8 +31,10 @@ export interface Speaker {
   readonly isSackOk: boolean
 }
 
-const sackLeft = new Float64Array(SACK_MAX)
-const sackRight = new Float64Array(SACK_MAX)
+const blockLeft = new Float64Array(SACK_MAX)
+const blockRight = new Float64Array(SACK_MAX)
+const rawLeft = new Int32Array(SACK_MAX)
+const rawRight = new Int32Array(SACK_MAX)
 
 // The segment under construction: between `open…` and `close` nothing else is written.
 let entry = -1
@@ -68,7 +69,6 @@ export function openSegment(ep: Speaker, tx: TxRing, kind: SegmentKind, seqOff: 
   const ext = ep.ext
   let opt = opt0
   if (ep.hasTimestamps && kind !== KIND_RST && !(run === null && ext.wantsAck() === ACK_ALONE)) {
-    opt += writeNops(mem, opt, 2)
     opt += writeTimestamps(mem, opt, timestamp(ep, now), ep.rcv.tsRecent)
   }
   const extLen = ext.optionLen(kind, opt0 + OPTIONS_MAX - opt)
@@ -77,8 +77,7 @@ export function openSegment(ep: Speaker, tx: TxRing, kind: SegmentKind, seqOff: 
     if (blocks > 0) opt += writeSackBlocks(ep, mem, opt, blocks)
   }
   if (extLen > 0) opt += ext.write(kind, mem, opt, opt0 + OPTIONS_MAX - opt, seqOff, run, isRetransmit, now)
-  const len = opt - opt0
-  optLen = len + writeNops(mem, opt, -len & 3)
+  optLen = pad(mem, opt0, opt - opt0)
   invariant(optLen <= OPTIONS_MAX, 'tcp: more than 40 bytes of options')
   return true
 }
@@ -91,7 +90,7 @@ export function closeSegment(ep: Speaker, tx: TxRing, flags: number, seqOff: Seq
   const ipLen = writeIpHeader(mem, ip, ep.tuple.local, ep.tuple.remote, 6, tcpLen + payload, 0, ep.cfg.ttl)
   const tcp = ip + ipLen
   const ack = (flags & ACK) !== 0 ? seqOf(ep.irs, ep.rcv.rcvNxt) : 0
-  writeTcpHeader(mem, tcp, ep.tuple.localPort, ep.tuple.remotePort, seqOf(ep.iss, seqOff), ack, tcpLen, flags, rawWindow)
+  writeTcpSegment(mem, tcp, ep.tuple.localPort, ep.tuple.remotePort, seqOf(ep.iss, seqOff), ack, flags, rawWindow)
   const mss = ep.mss + (ep.hasTimestamps ? TS_LEN : 0) - optLen
   finishTcp(mem, entry, ip, tcp, tcpLen, payload, ep.cfg.gso && payload > mss ? mss : 0)
   tx.end(VNET_HDR_LEN + ipLen + tcpLen)
@@ -120,13 +119,10 @@ export function timestamp(ep: Speaker, now: Micros): number {
 }
 
 function writeSackBlocks(ep: Speaker, mem: Uint8Array, at: number, max: number): number {
-  const n = ep.rcv.sackBlocks(sackLeft, sackRight, max)
-  let off = at + writeNops(mem, at, 2)
-  off += writeSack(mem, off, n)
+  const n = ep.rcv.sackBlocks(blockLeft, blockRight, max)
   for (let i = 0; i < n; i++) {
-    writeI32(mem, off, seqOf(ep.irs, sackLeft[i] as number))
-    writeI32(mem, off + 4, seqOf(ep.irs, sackRight[i] as number))
-    off += 8
+    rawLeft[i] = seqOf(ep.irs, blockLeft[i] as number)
+    rawRight[i] = seqOf(ep.irs, blockRight[i] as number)
   }
-  return off - at
+  return writeSack(mem, at, n, rawLeft, rawRight)
 }

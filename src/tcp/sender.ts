@@ -64,6 +64,48 @@ export class Sender {
     return isWider
   }
 
+  /**
+   * How many of `pending` bytes may leave as one super-segment now (`seg` payload per segment, at most `max` bytes); 0: wait.
+   * Arms the probe timer on a closed window unless the extension probes by itself.
+   */
+  grant(pending: number, seg: number, max: number, ownsPersist: boolean, now: Micros): number {
+    const want = Math.min(pending, max)
+    const window = this.sndEdge - this.sndNxt
+    const isIdle = this.flight === null
+    if (window < Math.min(seg, want)) {
+      // RFC 9293 §3.8.6.2.1, sender's silly window avoidance: at least half of the largest window
+      if (window <= 0 || window * 2 < this.maxWindow) {
+        if (isIdle && this.rexmitAt === NEVER && !ownsPersist) this.rexmitAt = now + this.rtt.rtoUs(this.cfg)
+        return 0
+      }
+      return Math.min(window, want)
+    }
+    let space = this.cwndSpace()
+    if (isIdle && space < seg) space = seg
+    if (space < Math.min(seg, want)) {
+      this.noteLimit(true)
+      return 0
+    }
+    let n = Math.min(want, window, space)
+    if (n < pending) {
+      // wait for a better filled super-segment while ACKs are on their way (as Linux's tso_defer does)
+      const goal = Math.min(max, Math.max(seg, this.cc.cwnd >> 2))
+      if (n < goal - (goal % seg) && !isIdle && space < window) {
+        this.noteLimit(true)
+        return 0
+      }
+      if (n > seg) n -= n % seg
+    } else if (this.cfg.nagle && n < seg && !isIdle) return 0
+    this.noteLimit(n === space)
+    return n
+  }
+
+  /** cwnd grows only while it is what limits us (RFC 7661); in slow start half-used counts, as in Linux. */
+  noteLimit(isLimited: boolean): void {
+    const pipe = this.flight === null ? 0 : this.flight.pipe
+    this.isCwndLimited = isLimited || pipe * (this.cc.cwnd < this.cc.ssthresh ? 2 : 1.25) >= this.cc.cwnd
+  }
+
   /** Accounts for `len` bytes transmitted for the first time at sndNxt. */
   onSent(len: number, now: Micros): void {
     if (this.flight === null) this.flight = this.cfg.flights.take(this.sndNxt)

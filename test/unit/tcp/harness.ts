@@ -9,8 +9,7 @@ import type { SegmentSink, SegmentSource, TcpExtension } from '../../../src/tcp/
 import { HalfOpen } from '../../../src/tcp/half-open.js'
 import { PlainFlow } from '../../../src/tcp/plain.js'
 import { PARSE_OK, Packet, parsePacket } from '../../../src/wire/packet.js'
-import { SYN } from '../../../src/wire/tcp.js'
-import { parseTcpOptions, TcpOptions } from '../../../src/wire/tcp-options.js'
+import { parseOptionsOf, TcpOptions } from '../../../src/wire/tcp-options.js'
 
 export type Flow = SegmentSource & SegmentSink & TcpExtension
 
@@ -60,7 +59,7 @@ export class Side {
   /** Delivers raw bytes (vnet header first); a SYN to a side without endpoint is accepted. */
   deliver(bytes: Uint8Array, now: Micros, iss = 5000): boolean {
     if (parsePacket(bytes, 0, bytes.length, this.pkt) !== PARSE_OK) return false
-    parseTcpOptions(bytes, this.pkt.optOff, this.pkt.optLen, (this.pkt.flags & SYN) !== 0, this.opts)
+    parseOptionsOf(this.pkt, this.opts)
     if (this.ep === null) {
       const half = new HalfOpen(this.cfg, this.tuple, this.pkt, this.opts, now)
       this.ep = half.accept(this.cfg, iss, this.flow, this.flow, this.flow, now)
