@@ -3,7 +3,7 @@ import { VNET_HDR_LEN } from '../base/rings.js'
 import { DEFAULT_TTL, PROTO_TCP, pseudoSumAt } from './ip.js'
 import { setIpv4Length, writeIpv4Header } from './ipv4.js'
 import { setIpv6Length, writeIpv6Header } from './ipv6.js'
-import { writeTcpRst } from './mptcp-options.js'
+import { writeTcpRst } from './mptcp-writers.js'
 import type { Packet } from './packet.js'
 import { GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, writeVnetHdr } from './vnet-hdr.js'
 
