@@ -45,6 +45,8 @@ export interface EgressPlan {
   readonly device: string
   /** Next hop of its default route; null: the one that the main table has through that device, else on link. */
   readonly gateway: string | null
+  /** Its routing table is TABLE_FIRST_EGRESS + index. */
+  readonly index: number
 }
 
 export interface HandRoutedOptions {
@@ -80,18 +82,12 @@ export function handRoutedPlan(facts: HostFacts, options: HandRoutedOptions): Pl
 }
 
 function familySteps(facts: HostFacts, options: HandRoutedOptions, f: FamilyPlan): Step[] {
-  const routes = f.family === 4 ? facts.routes4 : facts.routes6
-  if (routes === null) throw new MptcpError('ERR_HOST_NO_IPV6', 'IPv6 is off on this host: start with --no-ipv6')
-  const { tun } = options
-  const usable = routes.filter((route) => isCopied(route, tun))
+  const usable = usableRoutes(facts, f.family, options.tun)
   const egresses = options.egresses.filter((egress) => egress.family === f.family)
-  const devices = [...new Set([...usable.flatMap(devicesOf), ...egresses.map((egress) => egress.device)])].filter((d) => d !== 'lo')
-  const rule = (pref: number, ...words: string[]): Step => {
-    const tail = ['pref', String(pref), ...words]
-    const head = ['ip', ipFlag(f.family), 'rule']
-    return { kind: 'exec', apply: [...head, 'add', ...tail], undo: [...head, 'del', ...tail], mayExist: true }
-  }
-  const steps: Step[] = [
+  const devices = [...usable.flatMap(devicesOf), ...egresses.map((egress) => egress.device)]
+  const { tun } = options
+  const rule = ruleOf(f.family)
+  return [
     ...tableSteps(f.family, TABLE_EGRESS_COPY, [
       ...usable.map((route) => repeatRoute(route, TABLE_EGRESS_COPY)),
       // firewalld's reverse path check (fib saddr . iif) drops our packets unless T knows the way to the stack.
@@ -101,33 +97,69 @@ function familySteps(facts: HostFacts, options: HandRoutedOptions, f: FamilyPlan
     ...tableSteps(f.family, TABLE_CAPTURE, [
       ['default', 'dev', tun, 'src', f.address, 'proto', String(ROUTE_PROTOCOL), 'table', String(TABLE_CAPTURE)],
     ]),
-  ]
-  egresses.forEach((egress, i) => {
-    const table = TABLE_FIRST_EGRESS + i
-    steps.push(...tableSteps(f.family, table, egressRoutes(usable, egress, table)))
-  })
-  // The unreachable rules come first and go last: at no moment does ours leave by the wrong way.
-  for (const egress of egresses) steps.push(rule(PREF_EGRESS_STOP, 'from', egress.source, 'unreachable'))
-  steps.push(rule(PREF_CAPTURED_STOP, 'from', f.address, 'unreachable'))
-  egresses.forEach((egress, i) => {
-    steps.push(rule(PREF_EGRESS, 'from', egress.source, 'lookup', String(TABLE_FIRST_EGRESS + i)))
-  })
-  steps.push(
+    // Every unreachable rule comes before the one that it guards, and goes after it: at no moment does ours leave by the wrong way.
+    ...egresses.flatMap((egress) => egressSteps(usable, egress)),
+    rule(PREF_CAPTURED_STOP, 'from', f.address, 'unreachable'),
     rule(PREF_MARK, 'fwmark', `0x${OWN_MARK.toString(16)}`, 'lookup', String(TABLE_EGRESS_COPY)),
     rule(PREF_STACK, 'iif', tun, 'lookup', String(TABLE_EGRESS_COPY)),
     rule(PREF_CAPTURED, 'from', f.address, 'lookup', String(TABLE_CAPTURE)),
     ...stayOut(f.family, rule),
-  )
-  const forwarding = f.family === 4 ? forwarding4(facts, [tun, ...devices]) : forwarding6(facts, [tun, ...devices])
-  // Only where WE switch forwarding on: a neighbour must not find a router. Closed before it is opened.
-  for (const device of forwarding.opened.filter((d) => d !== tun)) {
-    steps.push(rule(PREF_ADMIT, 'iif', device, 'to', f.prefix, 'lookup', 'main'), rule(PREF_NO_ROUTER, 'iif', device, 'blackhole'))
+    ...forwardingSteps(facts, tun, f, [tun, ...devices]),
+  ]
+}
+
+/** The plan of one more egress while the rest stands already. @param facts read anew. */
+export function egressPlan(facts: HostFacts, tun: string, family: FamilyPlan, egress: EgressPlan): Plan {
+  return [
+    ...egressSteps(usableRoutes(facts, family.family, tun), egress),
+    ...forwardingSteps(facts, tun, family, [egress.device]),
+  ]
+}
+
+function egressSteps(usable: readonly string[], egress: EgressPlan): Step[] {
+  const table = TABLE_FIRST_EGRESS + egress.index
+  const rule = ruleOf(egress.family)
+  return [
+    ...tableSteps(egress.family, table, egressRoutes(usable, egress, table)),
+    rule(PREF_EGRESS_STOP, 'from', egress.source, 'unreachable'),
+    rule(PREF_EGRESS, 'from', egress.source, 'lookup', String(table)),
+  ]
+}
+
+/** Forwarding on `devices`; neighbours are shut out before it is on, but only where WE switch it on. */
+function forwardingSteps(facts: HostFacts, tun: string, f: FamilyPlan, devices: readonly string[]): Step[] {
+  const wanted = [...new Set(devices)].filter((device) => device !== 'lo')
+  const forwarding = f.family === 4 ? forwarding4(facts, wanted) : forwarding6(facts, wanted)
+  const rule = ruleOf(f.family)
+  return [
+    ...forwarding.opened
+      .filter((device) => device !== tun)
+      .flatMap((device) => [
+        rule(PREF_ADMIT, 'iif', device, 'to', f.prefix, 'lookup', 'main'),
+        rule(PREF_NO_ROUTER, 'iif', device, 'blackhole'),
+      ]),
+    ...forwarding.steps,
+  ]
+}
+
+function usableRoutes(facts: HostFacts, family: 4 | 6, tun: string): string[] {
+  const routes = family === 4 ? facts.routes4 : facts.routes6
+  if (routes === null) throw new MptcpError('ERR_HOST_NO_IPV6', 'IPv6 is off on this host: start with --no-ipv6')
+  return routes.filter((route) => isCopied(route, tun))
+}
+
+type RuleMaker = (pref: number, ...words: string[]) => Step
+
+function ruleOf(family: 4 | 6): RuleMaker {
+  return (pref, ...words) => {
+    const tail = ['pref', String(pref), ...words]
+    const head = ['ip', ipFlag(family), 'rule']
+    return { kind: 'exec', apply: [...head, 'add', ...tail], undo: [...head, 'del', ...tail], mayExist: true }
   }
-  return [...steps, ...forwarding.steps]
 }
 
 /** Just before main, so that the user's own rules win. `from ::/128` never matches an unbound IPv6 socket. */
-function stayOut(family: 4 | 6, rule: (pref: number, ...words: string[]) => Step): Step[] {
+function stayOut(family: 4 | 6, rule: RuleMaker): Step[] {
   const table = String(TABLE_EGRESS_COPY)
   return family === 4
     ? [rule(32764, 'from', '0.0.0.0/32', 'iif', 'lo', 'goto', String(PREF_MAIN)), rule(32765, 'iif', 'lo', 'lookup', table)]

@@ -29,7 +29,7 @@ const OPTIONS: HandRoutedOptions = {
     { family: 4, address: '198.18.0.1', prefixLen: 29, prefix: '198.18.0.0/29' },
     { family: 6, address: 'fd00:198:18::1', prefixLen: 64, prefix: 'fd00:198:18::/64' },
   ],
-  egresses: [{ family: 4, source: '198.18.0.3', device: 'eth1', gateway: '10.1.0.9' }],
+  egresses: [{ family: 4, source: '198.18.0.3', device: 'eth1', gateway: '10.1.0.9', index: 0 }],
 }
 
 t.test('the plan keeps the rules of the host set-up', (t) => {

@@ -29,7 +29,7 @@ const applied = await applyPlan(
       { family: 4, address: '198.18.0.1', prefixLen: 29, prefix: '198.18.0.0/29' },
       { family: 6, address: 'fd00:198:18::1', prefixLen: 64, prefix: 'fd00:198:18::/64' },
     ],
-    egresses: [{ family: 4, source: '198.18.0.3', device: 'w0', gateway: null }],
+    egresses: [{ family: 4, source: '198.18.0.3', device: 'w0', gateway: null, index: 0 }],
   }),
   new HostRunner(),
 )

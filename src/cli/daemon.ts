@@ -1,0 +1,204 @@
+import { MptcpError } from '../base/errors.js'
+import { PAGE_LEN } from '../base/arena.js'
+import type { DaemonConfig } from '../config/daemon-config.js'
+import { parsePathSpec } from '../config/path-spec.js'
+import { EngineConfig } from '../engine/config.js'
+import { ControlServer, controlPath } from '../engine/control.js'
+import { createEngine, type Engine } from '../engine/engine.js'
+import { EngineLoop } from '../engine/loop.js'
+import { randomHost } from '../engine/random-host.js'
+import { countersOf, statusOf } from '../engine/status.js'
+import { readFacts } from '../host/facts.js'
+import { egressPlan, handRoutedPlan } from '../host/hand-routed.js'
+import { type AppliedPlan, applyPlan } from '../host/plan.js'
+import { HostRunner } from '../host/runner.js'
+import { mptcpConfig } from '../mptcp/env.js'
+import { tcpConfig } from '../tcp/config.js'
+import { TunDevice } from '../tun/tun-device.js'
+import type { Log } from './log.js'
+import { packageVersion } from './package-version.js'
+import { computeSetup, type Setup } from './setup.js'
+
+/** Largest MTU of a TUN: the application side speaks in packets of 64 KB even without offloads. */
+const TUN_MTU = 65_535
+
+/** How long connections may finish by themselves at the end. */
+const DRAIN_MS = 5000
+/** How long the resets have to leave afterwards. */
+const RESET_MS = 50
+const POLL_MS = 20
+
+/** The running daemon: TUN, host set-up, engine in real time, control socket. */
+export class Daemon {
+  readonly setup: Setup
+  private readonly config: DaemonConfig
+  private readonly log: Log
+  private readonly device: TunDevice
+  private readonly applied: AppliedPlan
+  private readonly engine: Engine
+  private readonly loop: EngineLoop
+  private readonly control: ControlServer
+  private isHurried = false
+  /** Resolves when somebody asked by the control socket to stop. */
+  readonly stopAsked: Promise<void>
+
+  private constructor(config: DaemonConfig, log: Log, setup: Setup, device: TunDevice, applied: AppliedPlan, parts: Running) {
+    this.config = config
+    this.log = log
+    this.setup = setup
+    this.device = device
+    this.applied = applied
+    this.engine = parts.engine
+    this.loop = parts.loop
+    this.control = parts.control
+    this.stopAsked = parts.stopAsked
+  }
+
+  /** Sets everything up, or nothing. @throws {MptcpError} */
+  static async start(config: DaemonConfig, log: Log): Promise<Daemon> {
+    const device = openTun(config.tun, () => log.error(`${config.tun} was deleted: nothing is carried any more, restart the daemon`))
+    let applied: AppliedPlan | null = null
+    try {
+      const facts = await readFacts()
+      const setup = computeSetup(config, facts)
+      if (config.address6 !== null && facts.routes6 === null) log.warn('IPv6 is off on this host: only IPv4 is carried')
+      applied = await applyPlan(
+        handRoutedPlan(facts, { tun: config.tun, mtu: TUN_MTU, families: setup.families, egresses: setup.egresses }),
+        new HostRunner(),
+      )
+      const running = await run(config, log, setup, device, applied)
+      return new Daemon(config, log, setup, device, applied, running)
+    } catch (error) {
+      await applied?.rollback()
+      device.close()
+      throw error
+    }
+  }
+
+  /**
+   * Ends everything and undoes every change of the host: no new connections, the others may finish for 5 s (unless `hurry` is
+   * called), then they are reset. @returns what could not be undone.
+   */
+  async stop(): Promise<string[]> {
+    const { engine, log } = this
+    engine.config.intercept = false
+    await this.control.close()
+    if (engine.connections.size > 0) log.info(`waiting up to ${DRAIN_MS / 1000} s for ${engine.connections.size} connections`)
+    await this.until(() => engine.connections.size === 0 || this.isHurried, DRAIN_MS)
+    const now = this.loop.clock.now()
+    for (const connection of engine.connections) connection.abort(now)
+    await this.until(() => engine.connections.size === 0, RESET_MS)
+    this.loop.stop()
+    // The TUN goes last: while it is there, captured sockets find it; the rules that keep them off other interfaces go before.
+    const failures = await this.applied.rollback()
+    this.device.close()
+    for (const failure of failures) log.error(`could not be undone: ${failure}`)
+    return failures
+  }
+
+  /** Ends the draining of `stop`. */
+  hurry(): void {
+    this.isHurried = true
+  }
+
+  /** The one line that says that the daemon is ready. */
+  readyLine(): string {
+    const addresses = this.setup.families.map((family) => family.address).join(', ')
+    return `mptcpd-user ${packageVersion()} ready: ${this.config.tun} (${addresses}); routes at ${this.config.tun} are carried by ${this.config.mptcp ? 'MPTCP' : 'TCP'}`
+  }
+
+  private async until(isDone: () => boolean, ms: number): Promise<void> {
+    for (let waited = 0; waited < ms && !isDone(); waited += POLL_MS) await new Promise((resolve) => setTimeout(resolve, POLL_MS))
+  }
+}
+
+interface Running {
+  readonly engine: Engine
+  readonly loop: EngineLoop
+  readonly control: ControlServer
+  readonly stopAsked: Promise<void>
+}
+
+async function run(config: DaemonConfig, log: Log, setup: Setup, device: TunDevice, applied: AppliedPlan): Promise<Running> {
+  const gso = device.caps.gso
+  const tcp = tcpConfig({ mss4: setup.mss4, mss6: setup.mss6, gso })
+  const base = new EngineConfig()
+  const engine = createEngine(
+    randomHost(),
+    [device],
+    new EngineConfig({
+      memoryPages: Math.ceil(config.memory / PAGE_LEN),
+      ownRanges: setup.ownRanges,
+      hostAddresses: setup.hostAddresses,
+      stackAddresses: setup.stackAddresses,
+      paths: setup.paths,
+      app: { ...base.app, gso },
+      mptcp: mptcpConfig({ tcp, isEnabled: config.mptcp, checksum: config.checksum }),
+      sendBuffer: config.sendBuffer,
+      receiveBuffer: config.receiveBuffer,
+      heldMax: config.heldConnects,
+      heldPerDestination: config.heldPerDestination,
+      onInternalError: (error) => log.error('a connection hit a bug and was reset', { stack: error instanceof Error ? error.stack : String(error) }),
+    }),
+  )
+  let stop = () => {}
+  const stopAsked = new Promise<void>((resolve) => {
+    stop = resolve
+  })
+  const startedAt = Date.now()
+  const loop = new EngineLoop(engine)
+  try {
+    const control = await ControlServer.open(controlPath(config.tun), {
+      status: () => ({
+        ...statusOf(engine, loop.clock.now()),
+        daemon: { version: packageVersion(), pid: process.pid, tun: config.tun, mptcp: config.mptcp, uptimeMs: Date.now() - startedAt },
+        addresses: setup.families.map((family) => `${family.address}/${family.prefixLen}`),
+        device: { rxPackets: device.stats[0], rxBytes: device.stats[1], txPackets: device.stats[4], txBytes: device.stats[5] },
+      }),
+      counters: () => countersOf(engine),
+      stop: () => stop(),
+      'path-add': (args) => addPath(config, setup, applied, engine, loop, String(args.path)),
+      'path-remove': (args) => removePath(engine, String(args.path)),
+    })
+    return { engine, loop, control, stopAsked }
+  } catch (error) {
+    loop.stop()
+    throw error
+  }
+}
+
+/** One more path by hand, for live connections too. @throws {MptcpError} and leaves everything as it was. */
+async function addPath(config: DaemonConfig, setup: Setup, applied: AppliedPlan, engine: Engine, loop: EngineLoop, text: string): Promise<void> {
+  const facts = await readFacts()
+  const known = setup.book.egresses.length
+  const nextId = Math.max(...engine.config.paths.map((path) => path.id)) + 1
+  const paths = setup.book.addPath(parsePathSpec(text), facts, nextId)
+  for (const egress of setup.book.egresses.slice(known)) {
+    const family = setup.families.find((f) => f.family === egress.family)
+    if (family === undefined) continue
+    for (const step of egressPlan(facts, config.tun, family, egress)) await applied.apply(step)
+  }
+  for (const path of paths) engine.addPath(path, loop.clock.now())
+}
+
+function removePath(engine: Engine, label: string): void {
+  const kept = engine.config.paths.filter((path, i) => i === 0 || path.label !== label)
+  if (kept.length === engine.config.paths.length) throw new MptcpError('ERR_PATH_UNKNOWN', `there is no path '${label}': see mptcpd-user status`)
+  engine.config.paths = kept
+}
+
+function openTun(name: string, onGone: () => void): TunDevice {
+  try {
+    return new TunDevice({ name, exclusive: true, mtu: TUN_MTU, onGone })
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code
+    if (code === 'EPERM' || code === 'EACCES') {
+      throw new MptcpError('ERR_PRIVILEGE', `opening ${name} needs CAP_NET_ADMIN and access to /dev/net/tun: run as root`, { cause: error })
+    }
+    if (code === 'EEXIST' || code === 'EBUSY') {
+      throw new MptcpError('ERR_TUN_TAKEN', `interface ${name} exists already: stop who uses it, or choose another by --tun`, { cause: error })
+    }
+    if (code === 'ENOENT') throw new MptcpError('ERR_TUN_MISSING', '/dev/net/tun does not exist: load the module tun', { cause: error })
+    throw error
+  }
+}

@@ -1,0 +1,71 @@
+import type { IpAddress } from '../base/address.js'
+import { PAGE_LEN } from '../base/arena.js'
+import { US_PER_S, type Micros } from '../base/time.js'
+import { type MptcpConfig, mptcpConfig } from '../mptcp/env.js'
+import type { Path } from '../pathmgr/path.js'
+import { path } from '../pathmgr/path.js'
+import { type TcpConfig, tcpConfig } from '../tcp/config.js'
+import { AddressRange } from './address-range.js'
+
+/**
+ * Deviation: RFC 9293 §3.6.1 wants two maximum segment lifetimes. Between us and the host's own kernel no segment is delayed
+ * or duplicated, and its applications reuse ports sooner.
+ */
+const APP_TIME_WAIT_US: Micros = US_PER_S
+
+/** An address that is the stack's, with the egress it stands for. */
+export interface StackAddress {
+  readonly address: IpAddress
+  /** Default egress of its family: used by paths that name no source. */
+  readonly isDefault: boolean
+}
+
+/** What an engine is composed of. Everything has a default but the addresses. */
+export class EngineConfig {
+  /** Packets of one read batch, per device; each slot takes 64 KB of address space. */
+  rxSlots = 32
+  /** Packets that wait for a device, per device. */
+  txSlots = 256
+  /** Pages of 16 KB: bound of all payload held. */
+  memoryPages = (64 << 20) / PAGE_LEN
+  /** The prefixes that belong to the stack: nothing from outside may claim to come from there. */
+  ownRanges: AddressRange[] = []
+  /** Addresses within them that are the host's (the TUN's own, the applications' source). */
+  hostAddresses: IpAddress[] = []
+  stackAddresses: StackAddress[] = []
+  /** Take up SYNs that are addressed to others. */
+  intercept = true
+  /** Leg towards applications: the host's own kernel behind a TUN, lossless and at memory speed. */
+  app: TcpConfig = tcpConfig({ mss4: 65_495, mss6: 65_475, timeWaitUs: APP_TIME_WAIT_US })
+  /** Leg towards servers. */
+  mptcp: MptcpConfig = mptcpConfig()
+  /** The path of the first subflow, then those that are added to every connection. */
+  paths: Path[] = [path()]
+  /** Bytes that one direction of a connection holds. */
+  sendBuffer = 4 << 20
+  receiveBuffer = 4 << 20
+  heldMax = 4096
+  heldPerDestination = 512
+  /** Told about every caught bug; tests let it throw. */
+  onInternalError: (error: unknown) => void = () => {}
+
+  constructor(over: Partial<EngineConfig> = {}) {
+    Object.assign(this, over)
+  }
+
+  /** Whether the address is one of the stack's, not one of the host's. */
+  isOurs(w0: number, w1: number, w2: number, w3: number): boolean {
+    for (const range of this.ownRanges) {
+      if (!range.contains(w0, w1, w2, w3)) continue
+      for (const a of this.hostAddresses) if (a.w3 === w3 && a.w2 === w2 && a.w1 === w1 && a.w0 === w0) return false
+      return true
+    }
+    return false
+  }
+
+  /** The stack address for a flow by `p` to a destination of that family, null: there is none. */
+  sourceOf(p: Path, isV4: boolean): IpAddress | null {
+    if (p.source !== null) return p.source.isV4 === isV4 ? p.source : null
+    return this.stackAddresses.find((s) => s.isDefault && s.address.isV4 === isV4)?.address ?? null
+  }
+}

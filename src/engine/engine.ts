@@ -1,0 +1,296 @@
+import { Arena } from '../base/arena.js'
+import { FlowTable } from '../base/flow-table.js'
+import type { Tuple } from '../base/address.js'
+import type { Host } from '../base/host.js'
+import { MemoryBudget } from '../base/memory-budget.js'
+import { RX_SLOT_LEN, RxRing, TX_HEADER_ROOM, TxRing } from '../base/rings.js'
+import type { Micros } from '../base/time.js'
+import { TimerQueue } from '../base/timers.js'
+import type { MptcpConnection } from '../mptcp/connection.js'
+import { MptcpCounters } from '../mptcp/counters.js'
+import type { Path } from '../pathmgr/path.js'
+import type { TcpEndpoint } from '../tcp/endpoint.js'
+import { TIME_WAIT } from '../tcp/state.js'
+import type { PacketDevice } from '../tun/device.js'
+import type { EngineConfig } from './config.js'
+import { Demux } from './demux.js'
+import { DirtyRing } from './dirty-ring.js'
+import { EngineEnv } from './env.js'
+import { Interceptor } from './intercept.js'
+import { Linger } from './linger.js'
+import { EngineCounters } from './metrics.js'
+import { Flow, type Owner, type Port } from './owner.js'
+
+/** Turns in a row without the timers, while a device still has packets: no RTO fires before the ACK that stands in the ring was read. */
+const MAX_UNDRAINED = 16
+/** Pumps of one turn; what is left over waits for the next turn, behind new packets. */
+const MAX_PUMPS = 4096
+/** A pump starts only when this many tx slots are free, so that one owner's replies always find room. */
+const MIN_FREE_SLOTS = 8
+
+/**
+ * The composition root: everything between packet devices and connections, without clock and without I/O of its own.
+ * Whoever drives it (the real-time loop, the simulator, a packet script) calls `turn` when a device is ready, when the deadline
+ * that the last turn returned has come, and after `wake`.
+ *
+ *     read a batch of every device -> Demux -> endpoint.onSegment, owner marked
+ *     timers that are due          -> owner.onTimeout, owner marked          (only once the devices are drained)
+ *     marked owners, round-robin   -> owner.pump: schedule, transmit into the ring, take events
+ *     flush the rings; pages freed meanwhile become usable when no ring refers to them
+ */
+export class Engine {
+  readonly host: Host
+  readonly config: EngineConfig
+  readonly arena: Arena
+  readonly budget: MemoryBudget
+  readonly ports: readonly Port[]
+  readonly flows: FlowTable<Flow>
+  readonly counters = new EngineCounters()
+  readonly mptcpCounters = new MptcpCounters()
+  readonly env: EngineEnv
+  readonly interceptor: Interceptor
+  /** Live relays and library connections, for status. */
+  readonly connections = new Set<Connection>()
+  private readonly demux: Demux
+  private readonly timers = new TimerQueue()
+  private readonly timerOwners: (Owner | null)[] = []
+  private readonly dirty = new DirtyRing()
+  private undrained = 0
+  private nextId = 1
+  private isInTurn = false
+  private wakeUp: () => void = () => {}
+
+  constructor(host: Host, devices: readonly PacketDevice[], config: EngineConfig) {
+    this.host = host
+    this.config = config
+    const perPort = config.rxSlots * RX_SLOT_LEN + config.txSlots * TX_HEADER_ROOM + 128
+    this.arena = new Arena(perPort * devices.length, config.memoryPages)
+    this.budget = new MemoryBudget(this.arena)
+    this.ports = devices.map((device) => ({
+      device,
+      rx: new RxRing(this.arena, config.rxSlots),
+      tx: new TxRing(this.arena, config.txSlots),
+      isBlocked: false,
+    }))
+    this.flows = new FlowTable<Flow>(host.rng(), host.rng())
+    this.env = new EngineEnv(this)
+    this.interceptor = new Interceptor(this)
+    this.demux = new Demux(this)
+  }
+
+  /**
+   * One turn. @param now never smaller than at the turn before.
+   * @returns when the next turn is due: `now` when work is left, NEVER when nothing is pending.
+   */
+  turn(now: Micros): Micros {
+    this.isInTurn = true
+    this.counters.EngineTurns++
+    const isDrained = this.readAll(now)
+    if (isDrained || ++this.undrained >= MAX_UNDRAINED) {
+      this.undrained = 0
+      this.fireTimers(now)
+    }
+    this.pumpMarked(now)
+    this.flush()
+    this.isInTurn = false
+    if (!isDrained || (this.dirty.count > 0 && !this.isBlocked)) return now
+    return this.timers.next()
+  }
+
+  /** Whether every device refuses packets at the moment: marked owners wait for `writable`, not for a deadline. */
+  get isBlocked(): boolean {
+    return this.ports.every((port) => port.isBlocked)
+  }
+
+  /** The device of `port` takes packets again. */
+  onWritable(port: Port): void {
+    port.isBlocked = false
+  }
+
+  /** `cb` is called when something outside of a turn needs one (library calls, control commands). */
+  onWake(cb: () => void): void {
+    this.wakeUp = cb
+  }
+
+  /** Marks `owner` for the next round; outside of a turn it also asks for one. */
+  mark(owner: Owner): void {
+    if (owner.timer < 0) return
+    this.dirty.push(owner)
+    if (!this.isInTurn) this.wakeUp()
+  }
+
+  /** Takes up a new owner and marks it. */
+  addOwner(owner: Owner): void {
+    owner.timer = this.timers.add()
+    while (this.timerOwners.length <= owner.timer) this.timerOwners.push(null)
+    this.timerOwners[owner.timer] = owner
+    this.mark(owner)
+  }
+
+  /** Forgets an owner; its flows must have been unbound. Idempotent. */
+  removeOwner(owner: Owner): void {
+    if (owner.timer < 0) return
+    this.timerOwners[owner.timer] = null
+    this.timers.remove(owner.timer)
+    owner.timer = -1
+  }
+
+  /** A number for a new connection, for people to name it by. */
+  newId(): number {
+    return this.nextId++
+  }
+
+  /** Additional paths that serve a destination of that family, in the order in which they were given. */
+  morePaths(isV4: boolean): Path[] {
+    return this.config.paths.slice(1).filter((path) => {
+      const address = path.destination ?? path.source
+      return (address === null || address.isV4 === isV4) && this.config.sourceOf(path, isV4) !== null
+    })
+  }
+
+  /** One more path, for new connections and for those that are there. */
+  addPath(path: Path, now: Micros): void {
+    this.config.paths = [...this.config.paths, path]
+    for (const connection of this.connections) {
+      connection.conn.addPath(path, now)
+      this.mark(connection)
+    }
+  }
+
+  find(t: Tuple): Flow | null {
+    const l = t.local
+    const r = t.remote
+    return this.flows.find(l.w0, l.w1, l.w2, l.w3, r.w0, r.w1, r.w2, r.w3, (t.localPort << 16) | t.remotePort)
+  }
+
+  bind(t: Tuple, flow: Flow): void {
+    const l = t.local
+    const r = t.remote
+    this.flows.set(l.w0, l.w1, l.w2, l.w3, r.w0, r.w1, r.w2, r.w3, (t.localPort << 16) | t.remotePort, flow)
+  }
+
+  unbind(t: Tuple): void {
+    const l = t.local
+    const r = t.remote
+    this.flows.delete(l.w0, l.w1, l.w2, l.w3, r.w0, r.w1, r.w2, r.w3, (t.localPort << 16) | t.remotePort)
+  }
+
+  /**
+   * Its owner has no more use for `endpoint`: in TIME-WAIT it lives on by itself, else it goes. What it sent is added
+   * to the totals.
+   */
+  release(endpoint: TcpEndpoint): void {
+    const flow = this.find(endpoint.tuple)
+    if (flow === null || flow.endpoint !== endpoint) return
+    this.counters.TcpOutSegs += endpoint.segsOut
+    this.counters.TcpRetransSegs += endpoint.retransSegs
+    if (endpoint.state === TIME_WAIT) {
+      const linger = new Linger(this, endpoint, flow.owner.port)
+      this.bind(endpoint.tuple, new Flow(linger, endpoint, null))
+      this.addOwner(linger)
+    } else this.unbind(endpoint.tuple)
+  }
+
+  /** Something of `owner` threw: our fault. That connection is reset, the others go on. */
+  fail(owner: Owner, error: unknown, now: Micros): void {
+    this.counters.EngineInternalErrors++
+    try {
+      owner.fail(now)
+    } catch {
+      // It is past saving; removing it below is all that can be done.
+    }
+    this.removeOwner(owner)
+    this.config.onInternalError(error)
+  }
+
+  private readAll(now: Micros): boolean {
+    let isDrained = true
+    for (const port of this.ports) {
+      const n = port.device.readBatch(port.rx)
+      if (n === port.rx.slots) isDrained = false
+      for (let i = 0; i < n; i++) this.demux.input(port, i, now)
+    }
+    return isDrained
+  }
+
+  private fireTimers(now: Micros): void {
+    for (let id = this.timers.popDue(now); id >= 0; id = this.timers.popDue(now)) {
+      const owner = this.timerOwners[id] as Owner | null
+      if (owner === null) continue
+      const due = owner.nextTimeout()
+      if (due > now) {
+        this.timers.arm(id, due) // it had moved to later meanwhile
+        continue
+      }
+      try {
+        owner.onTimeout(now)
+      } catch (error) {
+        this.fail(owner, error, now)
+      }
+      this.mark(owner)
+    }
+  }
+
+  private pumpMarked(now: Micros): void {
+    for (let n = 0; n < MAX_PUMPS; n++) {
+      // Every owner that is there at most once while all devices are blocked: each would only come back to the ring.
+      if (this.isBlocked) return
+      const owner = this.dirty.shift()
+      if (owner === null) return
+      if (owner.timer < 0) continue
+      const port = owner.port
+      if (port.tx.slots - port.tx.count < MIN_FREE_SLOTS) this.flushPort(port)
+      let hasMore = true
+      if (!port.isBlocked || port.tx.count < port.tx.slots) {
+        try {
+          hasMore = owner.pump(port.tx, now)
+        } catch (error) {
+          this.fail(owner, error, now)
+        }
+      }
+      if (owner.timer < 0) continue
+      if (hasMore) this.dirty.push(owner)
+      const due = owner.nextTimeout()
+      if (due < this.timers.deadline(owner.timer)) this.timers.arm(owner.timer, due)
+    }
+  }
+
+  private flush(): void {
+    for (const port of this.ports) this.flushPort(port)
+  }
+
+  private flushPort(port: Port): void {
+    const tx = port.tx
+    const before = tx.count
+    if (before > 0) {
+      const taken = port.device.writeBatch(tx)
+      this.counters.IpOutRequests += taken
+      port.isBlocked = taken < before
+      if (port.isBlocked) this.counters.EngineTxBlocked++
+    }
+    if (this.ports.every((p) => p.tx.count === 0)) this.arena.recycle()
+  }
+
+  /** The earliest deadline as of the last turn. */
+  get nextDeadline(): Micros {
+    return this.dirty.count > 0 && !this.isBlocked ? 0 : this.timers.next()
+  }
+
+  /** Flows in the table, lingering ones included. */
+  get flowCount(): number {
+    return this.flows.size
+  }
+}
+
+/** A connection that the engine carries: relays and library streams. */
+export interface Connection extends Owner {
+  readonly id: number
+  readonly conn: MptcpConnection
+  /** Resets it; the next turn sends. */
+  abort(now: Micros): void
+}
+
+/** Composes an engine. `devices` stay the caller's to close. */
+export function createEngine(host: Host, devices: readonly PacketDevice[], config: EngineConfig): Engine {
+  return new Engine(host, devices, config)
+}

@@ -1,0 +1,74 @@
+import type { IpAddress, Tuple } from '../base/address.js'
+import type { Arena } from '../base/arena.js'
+import type { Host } from '../base/host.js'
+import type { MptcpConnection } from '../mptcp/connection.js'
+import type { MptcpCounters } from '../mptcp/counters.js'
+import type { ConnectionEnv } from '../mptcp/env.js'
+import type { Path } from '../pathmgr/path.js'
+import type { TcpEndpoint } from '../tcp/endpoint.js'
+import type { Engine } from './engine.js'
+import { Flow, type Owner } from './owner.js'
+import { pickPort } from './ports.js'
+
+/** What the engine gives to its connections: tuples with free ports, entries of the flow table, unique tokens. */
+export class EngineEnv implements ConnectionEnv {
+  readonly host: Host
+  readonly counters: MptcpCounters
+  readonly arena: Arena
+  private readonly engine: Engine
+  private readonly owners = new Map<MptcpConnection, Owner>()
+  private readonly tokens = new Map<number, MptcpConnection>()
+
+  constructor(engine: Engine) {
+    this.engine = engine
+    this.host = engine.host
+    this.counters = engine.mptcpCounters
+    this.arena = engine.arena
+  }
+
+  /** Says who is marked when something arrives for `connection`; before its `connect`. */
+  adopt(connection: MptcpConnection, owner: Owner): void {
+    this.owners.set(connection, owner)
+  }
+
+  /** The owner is done with it. */
+  forget(connection: MptcpConnection): void {
+    this.owners.delete(connection)
+  }
+
+  openFlow(path: Path, remote: IpAddress, remotePort: number): Tuple | null {
+    const { engine } = this
+    const local = engine.config.sourceOf(path, remote.isV4)
+    if (local === null) {
+      engine.counters.EngineNoPath++
+      return null
+    }
+    const localPort = pickPort(this.host, engine.flows, local, remote, remotePort)
+    if (localPort === 0) {
+      engine.counters.EngineNoPort++
+      return null
+    }
+    return { local, localPort, remote, remotePort }
+  }
+
+  register(endpoint: TcpEndpoint, connection: MptcpConnection): void {
+    const owner = this.owners.get(connection)
+    if (owner === undefined) return
+    this.engine.counters.TcpActiveOpens++
+    this.engine.bind(endpoint.tuple, new Flow(owner, endpoint, null))
+  }
+
+  unregister(endpoint: TcpEndpoint): void {
+    this.engine.release(endpoint)
+  }
+
+  claimToken(token: number, connection: MptcpConnection): boolean {
+    if (this.tokens.has(token)) return false
+    this.tokens.set(token, connection)
+    return true
+  }
+
+  releaseToken(token: number): void {
+    this.tokens.delete(token)
+  }
+}

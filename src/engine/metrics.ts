@@ -1,0 +1,67 @@
+/**
+ * What the engine counts, under the names of Linux (`nstat`) where Linux has the counter, else with the prefix Engine.
+ * One per drop and per decision; monotonic, all start at 0.
+ */
+export class EngineCounters {
+  IpInReceives = 0
+  IpOutRequests = 0
+  /** Header truncated, of a wrong version, or with a wrong IPv4 checksum. */
+  IpInHdrErrors = 0
+  /** Wrong TCP or ICMP checksum. */
+  TcpInCsumErrors = 0
+  /** Fragments; TCP sets DF and Deviation: none are reassembled. */
+  EngineDropFragment = 0
+  EngineDropOtherProtocol = 0
+  /** Impossible source or destination. */
+  EngineDropMartian = 0
+  /** The stack's own packets, come back. */
+  EngineDropLoop = 0
+  /** An answer without connection (RST, ICMP) found the ring full. */
+  EngineDropReplyFull = 0
+  TcpInSegs = 0
+  /** Segments of connections that ended; `snapshot` adds those of live ones. */
+  TcpOutSegs = 0
+  TcpRetransSegs = 0
+  /** RSTs that answer segments of no connection. */
+  TcpOutRsts = 0
+  /** Flows opened towards servers. */
+  TcpActiveOpens = 0
+  /** Applications' connects answered. */
+  TcpPassiveOpens = 0
+  TcpAttemptFails = 0
+  TcpEstabResets = 0
+  IcmpInMsgs = 0
+  IcmpInDestUnreachs = 0
+  /** Errors that quote no flow of ours. */
+  EngineIcmpUnknownFlow = 0
+  IcmpOutDestUnreachs = 0
+  TcpExtTCPTimeWaitReused = 0
+  /** Held SYNs: taken, repeated, over the limits, given up by the application, and how they ended. */
+  EngineHeldSyns = 0
+  EngineHeldRepeats = 0
+  EngineHeldOverflow = 0
+  EngineHeldDestinationOverflow = 0
+  EngineHeldAbandoned = 0
+  EngineHeldAccepted = 0
+  EngineHeldRefused = 0
+  EngineHeldUnreachable = 0
+  EngineHeldTimedOut = 0
+  /** No path, no free port or no address of the right family for a new flow. */
+  EngineNoPath = 0
+  EngineNoPort = 0
+  /** Relays that passed a reset on, in either direction. */
+  EngineRelayResetByServer = 0
+  EngineRelayResetByApplication = 0
+  /** Bugs: an invariant broke or something threw; that connection was reset. */
+  EngineInternalErrors = 0
+  /** Turns, and those that a blocked device cut short. */
+  EngineTurns = 0
+  EngineTxBlocked = 0
+}
+
+/** Adds every number of `from` to `into` under the same name. */
+export function addCounters(into: Record<string, number>, from: object): void {
+  for (const [name, value] of Object.entries(from)) {
+    if (typeof value === 'number') into[name] = (into[name] ?? 0) + value
+  }
+}

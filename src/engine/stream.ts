@@ -1,0 +1,193 @@
+import { Duplex } from 'node:stream'
+import type { IpAddress } from '../base/address.js'
+import { MptcpError } from '../base/errors.js'
+import type { TxRing } from '../base/rings.js'
+import { StreamQueue } from '../base/stream-queue.js'
+import type { Micros } from '../base/time.js'
+import { C_CLOSED, C_ESTABLISHED, MptcpConnection } from '../mptcp/connection.js'
+import * as st from '../tcp/state.js'
+import type { Engine } from './engine.js'
+import type { Owner, Port } from './owner.js'
+
+/** Bytes handed to the reader in one piece, and the stream's own buffers. */
+const CHUNK_LEN = 64 << 10
+
+/** Causes of a failed or broken connection, as node's sockets name them. */
+const ERRORS: Readonly<Record<number, { code: string; text: string }>> = {
+  [st.CAUSE_RESET]: { code: 'ECONNRESET', text: 'connection reset by the peer' },
+  [st.CAUSE_REFUSED]: { code: 'ECONNREFUSED', text: 'connection refused' },
+  [st.CAUSE_TIMEOUT]: { code: 'ETIMEDOUT', text: 'the peer does not answer' },
+  [st.CAUSE_UNREACHABLE]: { code: 'EHOSTUNREACH', text: 'the destination is unreachable' },
+  [st.CAUSE_ABORTED]: { code: 'ECONNABORTED', text: 'connection aborted' },
+}
+
+/**
+ * An MPTCP connection as a Duplex, for programs that embed the stack. Emits 'connect' when it is established; `end()`
+ * half-closes, `destroy()` resets. The bytes stand in the connection's queues; the stream's own buffers add at most one chunk.
+ */
+export class MptcpStream extends Duplex implements Owner {
+  timer = -1
+  isDirty = false
+  readonly port: Port
+  readonly id: number
+  readonly conn: MptcpConnection
+  /** Established at some time. */
+  isConnected = false
+  private readonly engine: Engine
+  private readonly sendQueue: StreamQueue
+  private readonly recvQueue: StreamQueue
+  private chunk: Buffer | null = null
+  private chunkAt = 0
+  private written: ((error?: Error | null) => void) | null = null
+  /** The reader wants bytes. */
+  private isReading = false
+  private isDelivering = false
+  private isDestroyedByUser = false
+  private isConnClosed = false
+  private isV4 = true
+
+  constructor(engine: Engine) {
+    super({ allowHalfOpen: true, writableHighWaterMark: CHUNK_LEN, readableHighWaterMark: CHUNK_LEN })
+    this.engine = engine
+    this.port = engine.ports[0] as Port
+    this.id = engine.newId()
+    this.sendQueue = new StreamQueue(engine.arena, engine.config.sendBuffer)
+    this.recvQueue = new StreamQueue(engine.arena, engine.config.receiveBuffer)
+    this.conn = new MptcpConnection(engine.env, engine.config.mptcp, this.sendQueue, this.recvQueue)
+  }
+
+  /** Begins to connect. @throws {MptcpError} ERR_MPTCP_NO_PATH */
+  open(remote: IpAddress, remotePort: number, now: Micros): void {
+    const { engine } = this
+    const path = engine.config.paths[0]
+    const tuple = path === undefined ? null : engine.env.openFlow(path, remote, remotePort)
+    if (path === undefined || tuple === null) {
+      throw new MptcpError('ERR_MPTCP_NO_PATH', `no path to ${remote}: give the stack an IPv${remote.isV4 ? 4 : 6} address`)
+    }
+    this.isV4 = remote.isV4
+    engine.addOwner(this)
+    engine.env.adopt(this.conn, this)
+    engine.connections.add(this)
+    this.conn.connect(path, tuple, now)
+  }
+
+  // ---------------------------------------------------------------- the stream's side, outside of turns
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.chunk = chunk
+    this.chunkAt = 0
+    this.written = done
+    this.engine.mark(this)
+  }
+
+  override _final(done: (error?: Error | null) => void): void {
+    this.sendQueue.setFin(this.sendQueue.readyEnd)
+    this.engine.mark(this)
+    done()
+  }
+
+  override _read(): void {
+    this.isReading = true
+    this.deliver()
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.isDestroyedByUser = true
+    this.engine.mark(this)
+    done(error)
+  }
+
+  /** Hands received bytes to the reader while it wants them, and the end. Runs the reader's code: never inside of a turn. */
+  private deliver(): void {
+    this.isDelivering = false
+    const queue = this.recvQueue
+    const before = queue.base
+    while (this.isReading && queue.ready > 0) {
+      const piece = Buffer.allocUnsafe(Math.min(queue.ready, CHUNK_LEN))
+      queue.copyOut(queue.base, piece, 0, piece.length)
+      queue.release(queue.base + piece.length)
+      this.isReading = this.push(piece)
+    }
+    if (this.isReading && queue.ready === 0 && queue.isFinReady()) {
+      this.isReading = false
+      this.push(null)
+    }
+    if (queue.base > before) this.engine.mark(this) // the window opened
+    if (this.isConnClosed && queue.isEmpty) this.remove()
+  }
+
+  // ---------------------------------------------------------------- the engine's side, inside of turns
+
+  pump(tx: TxRing, now: Micros): boolean {
+    if (this.isDestroyedByUser && !this.isConnClosed) this.conn.abort(now)
+    this.takeChunk()
+    const hasMore = this.conn.pump(tx, now)
+    const events = this.conn.takeEvents()
+    if ((events & C_ESTABLISHED) !== 0) {
+      this.isConnected = true
+      for (const path of this.engine.morePaths(this.isV4)) this.conn.addPath(path, now)
+      process.nextTick(() => this.emit('connect'))
+    }
+    if (this.isReading && !this.isDelivering && (this.recvQueue.ready > 0 || this.recvQueue.isFinReady())) {
+      this.isDelivering = true
+      process.nextTick(() => this.deliver())
+    }
+    if ((events & C_CLOSED) !== 0) this.onClosed()
+    return hasMore
+  }
+
+  /** Moves what the writer gave into the queue, as far as there is room. */
+  private takeChunk(): void {
+    const chunk = this.chunk
+    if (chunk === null) return
+    this.chunkAt += this.sendQueue.append(chunk, this.chunkAt, chunk.length - this.chunkAt)
+    if (this.chunkAt < chunk.length) return
+    const done = this.written
+    this.chunk = null
+    this.written = null
+    if (done !== null) process.nextTick(done)
+  }
+
+  private onClosed(): void {
+    this.isConnClosed = true
+    const error = ERRORS[this.conn.cause]
+    if (error === undefined && !this.isDestroyedByUser && !this.recvQueue.isEmpty) return // the reader still has to take the rest
+    this.remove()
+    if (error !== undefined && !this.isDestroyedByUser) process.nextTick(() => this.destroy(new MptcpError(error.code, error.text)))
+  }
+
+  nextTimeout(): Micros {
+    return this.conn.nextTimeout()
+  }
+
+  onTimeout(now: Micros): void {
+    this.conn.onTimeout(now)
+  }
+
+  /** Resets the connection; 'error' follows. */
+  abort(now: Micros): void {
+    this.conn.abort(now)
+    this.engine.mark(this)
+  }
+
+  fail(now: Micros): void {
+    try {
+      this.conn.abort(now)
+      this.conn.pump(this.port.tx, now)
+    } finally {
+      this.remove()
+      process.nextTick(() => this.destroy(new MptcpError('ERR_INTERNAL', 'the connection hit a bug of the stack and was reset')))
+    }
+  }
+
+  private remove(): void {
+    if (this.timer < 0) return
+    const { engine } = this
+    this.isConnClosed = true
+    this.sendQueue.clear()
+    this.recvQueue.clear()
+    engine.env.forget(this.conn)
+    engine.connections.delete(this)
+    engine.removeOwner(this)
+  }
+}
