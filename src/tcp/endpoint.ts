@@ -28,7 +28,7 @@ import {
 import type { HalfOpen } from './half-open.js'
 import { Handshake, type Negotiated, negotiate } from './handshake.js'
 import { Receiver } from './receiver.js'
-import { burstMax, closeSegment, openOptionLen, openSegment, openSyn, segmentPayload, timestamp, TS_LEN } from './segment-writer.js'
+import { burstMax, closeSegment, echoedMs, openOptionLen, openSegment, openSyn, segmentPayload, TS_LEN } from './segment-writer.js'
 import { Sender } from './sender.js'
 import * as st from './state.js'
 
@@ -296,8 +296,8 @@ export class TcpEndpoint {
     if (snd.updateWindow(segOff, ackOff, window, this.ext.peerEdge(ackOff, window))) this.events |= st.EV_ACKED
     this.retries = 0
     const isDup = pkt.payLen === 0 && ackOff === una && snd.outstanding > 0 && snd.sndEdge === edgeBefore && (pkt.flags & FIN) === 0
-    const tsRtt = this.hasTimestamps && opts.hasTs && opts.tsEcr !== 0 ? ((timestamp(this, now) - opts.tsEcr) | 0) * US_PER_MS : -1
-    const acked = snd.onAck(ackOff, opts, this.iss, isDup, tsRtt, this.mss, this.ext, now)
+    const echoMs = this.hasTimestamps && opts.hasTs ? echoedMs(this, opts.tsEcr, now) : -1
+    const acked = snd.onAck(ackOff, opts, this.iss, isDup, echoMs, this.mss, this.ext, now)
     if (acked > 0 || isDup || opts.sackCount > 0) this.events |= st.EV_ACKED
     if (acked > 0) this.source.acked(ackOff, now)
     // an open window ends the probing; the next poll sends

@@ -15,14 +15,17 @@ export class AckReport {
   /** Bytes delivered for the first time, by ACK or SACK. */
   delivered = 0
   newlySacked = 0
-  /** Sending instant of the latest-sent unambiguous record delivered by this ACK, -1: none. */
+  /** Sending instant of the latest-sent unambiguous record that the cumulative ACK delivered, -1: none. */
   sentAt: Micros = -1
+  /** The same for records that were sent more than once: their latest transmission. Only timestamps tell which one was answered. */
+  resentAt: Micros = -1
 
   reset(): void {
     this.acked = 0
     this.delivered = 0
     this.newlySacked = 0
     this.sentAt = -1
+    this.resentAt = -1
   }
 }
 
@@ -109,7 +112,7 @@ export class Flight {
       report.acked += n
       if ((flags & SACKED) === 0) {
         report.delivered += n
-        this.noteDelivered(i, flags, report)
+        this.noteAcked(i, flags, report)
       }
       this.uncount(flags, n)
       if (una < end) {
@@ -134,7 +137,7 @@ export class Flight {
       if (this.endOf(i) > right) this.splitAt(right)
       const n = this.endOf(i) - start
       this.uncount(flags, n)
-      this.noteDelivered(i, flags, report)
+      if ((flags & AMBIGUOUS) === 0) this.noteArrival(this.sent[i] as number)
       this.flags[i] = (flags & AMBIGUOUS) | SACKED
       this.sacked += n
       report.newlySacked += n
@@ -247,12 +250,19 @@ export class Flight {
     if ((flags & RETRANS) !== 0) this.retrans -= n
   }
 
-  private noteDelivered(i: number, flags: number, report: AckReport): void {
+  private noteAcked(i: number, flags: number, report: AckReport): void {
     const sent = this.sent[i] as number
-    if ((flags & AMBIGUOUS) === 0) {
-      if (sent > report.sentAt) report.sentAt = sent
-      if (sent > this.lastDeliveredSentAt) this.lastDeliveredSentAt = sent
+    if ((flags & AMBIGUOUS) !== 0) {
+      if (sent > report.resentAt) report.resentAt = sent
+      return
     }
+    if (sent > report.sentAt) report.sentAt = sent
+    this.noteArrival(sent)
+  }
+
+  /** Something sent at `sentAt` is known to have arrived. */
+  noteArrival(sentAt: Micros): void {
+    if (sentAt > this.lastDeliveredSentAt) this.lastDeliveredSentAt = sentAt
   }
 
   private endOf(i: number): SeqOff {

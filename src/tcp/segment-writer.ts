@@ -118,6 +118,12 @@ export function timestamp(ep: Speaker, now: Micros): number {
   return (Math.floor(now / US_PER_MS) + ep.iss) | 0
 }
 
+/** Reads an echoed timestamp back: milliseconds of our clock, at most those of `now`; -1 when it is not one of ours. */
+export function echoedMs(ep: Speaker, tsEcr: number, now: Micros): number {
+  const age = (timestamp(ep, now) - tsEcr) | 0
+  return age < 0 ? -1 : Math.floor(now / US_PER_MS) - age
+}
+
 function writeSackBlocks(ep: Speaker, mem: Uint8Array, at: number, max: number): number {
   const n = ep.rcv.sackBlocks(blockLeft, blockRight, max)
   for (let i = 0; i < n; i++) {

@@ -1,4 +1,4 @@
-import { NEVER, type Micros } from '../base/time.js'
+import { type Micros, NEVER, US_PER_MS } from '../base/time.js'
 import { unwrap } from '../wire/seq.js'
 import type { TcpOptions } from '../wire/tcp-options.js'
 import type { CongestionController } from './cc/controller.js'
@@ -124,10 +124,10 @@ export class Sender {
 
   /**
    * An acceptable ACK of everything below `ackOff` (sndUna <= ackOff <= sndNxt), with its SACK blocks.
-   * `isDup`: same ACK, no data, no window change (RFC 5681 §2). `tsRttUs`: sample from timestamps or -1.
+   * `isDup`: same ACK, no data, no window change (RFC 5681 §2). `echoMs`: millisecond clock that the ACK's timestamp echoes, or -1.
    * @returns bytes newly acknowledged.
    */
-  onAck(ackOff: SeqOff, opts: TcpOptions, iss: number, isDup: boolean, tsRttUs: Micros, mss: number, ext: TcpExtension, now: Micros): number {
+  onAck(ackOff: SeqOff, opts: TcpOptions, iss: number, isDup: boolean, echoMs: number, mss: number, ext: TcpExtension, now: Micros): number {
     const flight = this.flight
     if (flight === null) {
       this.sndUna = ackOff
@@ -144,10 +144,7 @@ export class Sender {
     } else if (isDup) this.dupAcks++
     this.takeSack(flight, opts, iss)
 
-    if (acked > 0 || report.newlySacked > 0) {
-      if (report.sentAt >= 0) this.rtt.sample(now - report.sentAt)
-      else if (acked > 0 && tsRttUs >= 0) this.rtt.sample(tsRttUs)
-    }
+    this.takeRtt(flight, echoMs, now)
     this.recover(flight, opts.sackCount > 0, flightBefore, acked, mss, ext, now)
     if (flight.isEmpty) {
       this.cfg.flights.give(flight)
@@ -156,6 +153,19 @@ export class Sender {
       if (this.recoverAt >= 0) this.endRecovery(mss, now)
     } else if (acked > 0) this.rexmitAt = now + this.rtt.rtoUs(this.cfg) // RFC 6298 §5.3
     return acked
+  }
+
+  /**
+   * Karn: an ACK that covers retransmitted data is ambiguous, and may have waited for it long after the rest arrived. Only an echo not
+   * older than the latest transmission resolves that (RFC 7323 §4.1).
+   */
+  private takeRtt(flight: Flight, echoMs: number, now: Micros): void {
+    if (report.resentAt < 0) {
+      if (report.sentAt >= 0) this.rtt.sample(now - report.sentAt)
+    } else if (echoMs >= 0 && echoMs >= Math.floor(report.resentAt / US_PER_MS)) {
+      this.rtt.sample(now - report.resentAt)
+      flight.noteArrival(report.resentAt)
+    }
   }
 
   private takeSack(flight: Flight, opts: TcpOptions, iss: number): void {

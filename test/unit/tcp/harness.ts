@@ -1,5 +1,6 @@
 import { Arena } from '../../../src/base/arena.js'
 import { IpAddress, type Tuple } from '../../../src/base/address.js'
+import { bytesEqual } from '../../../src/base/bytes.js'
 import { TX_META_STRIDE, TxRing } from '../../../src/base/rings.js'
 import { StreamQueue } from '../../../src/base/stream-queue.js'
 import { NEVER, type Micros } from '../../../src/base/time.js'
@@ -36,7 +37,8 @@ export class Side {
   private readonly pkt = new Packet()
   private readonly opts = new TcpOptions()
   /** Everything that arrived, in order; released at once when `isReading`. */
-  readonly received: number[] = []
+  private store = new Uint8Array(1 << 16)
+  receivedLen = 0
   isReading = true
   strays = 0
 
@@ -73,10 +75,19 @@ export class Side {
   read(): void {
     const n = this.in.readyEnd - this.in.base
     if (n === 0) return
-    const buf = new Uint8Array(n)
-    this.in.copyOut(this.in.base, buf, 0, n)
-    for (const b of buf) this.received.push(b)
+    if (this.receivedLen + n > this.store.length) {
+      const bigger = new Uint8Array(2 * (this.receivedLen + n))
+      bigger.set(this.store)
+      this.store = bigger
+    }
+    this.in.copyOut(this.in.base, this.store, this.receivedLen, n)
+    this.receivedLen += n
     this.in.release(this.in.readyEnd)
+  }
+
+  /** Whether exactly `data` has arrived. */
+  hasReceived(data: Uint8Array): boolean {
+    return this.receivedLen === data.length && bytesEqual(this.store, 0, data, 0, data.length)
   }
 
   write(bytes: Uint8Array): number {
