@@ -1,17 +1,19 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import type { Status } from '../../../src/engine/status.js'
 import type { Background } from './exec.js'
 import type { Lab } from './lab.js'
+import type { Counters } from './stats.js'
 
 /** The built program. */
 export const PROGRAM = fileURLToPath(new URL('../../../dist/src/cli/main.js', import.meta.url))
 
 export interface DaemonOptions {
-  /** Flags beyond the control socket. */
+  /** Flags beyond the name of the TUN. */
   readonly args?: readonly string[]
   /** Flags of node, before the program. */
   readonly nodeArgs?: readonly string[]
-  /** Name of the TUN, as `args` may set it. */
+  /** Name of the TUN; by default the lab's own, because the control socket is named after it and /run is no namespace's own. */
   readonly tun?: string
   /** Whether the server's prefixes are routed at the TUN at once. Default true. */
   readonly route?: boolean
@@ -20,35 +22,42 @@ export interface DaemonOptions {
 /** `mptcpd-user`, running in the client's namespace. */
 export class Daemon {
   readonly process: Background
-  readonly controlPath: string
+  readonly tun: string
   private readonly lab: Lab
 
-  private constructor(lab: Lab, process: Background, controlPath: string) {
+  private constructor(lab: Lab, process: Background, tun: string) {
     this.lab = lab
     this.process = process
-    this.controlPath = controlPath
+    this.tun = tun
   }
 
   /** Starts the program, waits until it is ready and routes the server's prefixes at its TUN as a user would. */
   static async start(lab: Lab, options: DaemonOptions = {}): Promise<Daemon> {
-    const { args = [], nodeArgs = [], tun = 'tun0', route = true } = options
+    const { args = [], nodeArgs = [], tun = lab.tun, route = true } = options
     if (!existsSync(PROGRAM)) throw new Error(`${PROGRAM} is missing: npm run build`)
-    const controlPath = `${lab.dir}/control.sock`
-    const process = lab.client.spawn(['node', ...nodeArgs, PROGRAM, '--control', controlPath, ...args])
+    const process = lab.client.spawn(['node', ...nodeArgs, PROGRAM, '--tun', tun, ...args])
     await process.waitLine(/\bready\b/, 10_000)
     if (route) await lab.routeThrough(tun)
-    return new Daemon(lab, process, controlPath)
+    return new Daemon(lab, process, tun)
   }
 
   /** What `mptcpd-user status --json` prints. */
-  async status(): Promise<DaemonStatus> {
-    const { stdout } = await this.lab.client.ok(['node', PROGRAM, 'status', '--json', '--control', this.controlPath], { timeoutMs: 10_000 })
-    return JSON.parse(stdout) as DaemonStatus
+  async status(): Promise<Status> {
+    return JSON.parse(await this.ask('status', '--json')) as Status
   }
 
   /** What `mptcpd-user status` prints for people. */
-  async statusText(): Promise<string> {
-    return (await this.lab.client.ok(['node', PROGRAM, 'status', '--control', this.controlPath], { timeoutMs: 10_000 })).stdout
+  statusText(): Promise<string> {
+    return this.ask('status')
+  }
+
+  /** The daemon's counters, by the names of nstat. */
+  async counters(): Promise<Counters> {
+    return new Map(Object.entries(JSON.parse(await this.ask('counters', '--json')) as Record<string, number>))
+  }
+
+  private async ask(...words: string[]): Promise<string> {
+    return (await this.lab.client.ok(['node', PROGRAM, ...words, '--tun', this.tun], { timeoutMs: 10_000 })).stdout
   }
 
   /** Resident memory in bytes. */
@@ -61,17 +70,4 @@ export class Daemon {
   stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
     return this.process.stop(signal, 10_000)
   }
-}
-
-/** The parts of the status that tests read. */
-export interface DaemonStatus {
-  /** Counters under Linux's names where Linux has them. */
-  readonly counters: Readonly<Record<string, number>>
-  readonly connections: readonly ConnectionStatus[]
-}
-
-export interface ConnectionStatus {
-  readonly isMptcp: boolean
-  readonly fallbackReason: string | null
-  readonly subflows: readonly { readonly bytesSent: number; readonly bytesReceived: number }[]
 }

@@ -1,7 +1,8 @@
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { CONTROL_DIR, controlPath } from '../../../src/engine/control.js'
 import { Background, type ExecOptions, type ExecResult, exec, execOk } from './exec.js'
 
 /** Addresses of the lab; every lab has namespaces of its own, so they never collide. */
@@ -75,6 +76,8 @@ export class Lab {
   readonly server: Namespace
   /** A directory for files, removed with the lab. */
   readonly dir: string
+  /** A name for a TUN that no other lab on this machine has. */
+  readonly tun: string
   private isClosed = false
   private readonly onExit = (): void => this.closeSync()
   private readonly onSignal = (signal: NodeJS.Signals): void => {
@@ -86,6 +89,7 @@ export class Lab {
     this.client = new Namespace(`${prefix}-${id}-client`)
     this.server = new Namespace(`${prefix}-${id}-server`)
     this.dir = join(tmpdir(), `${prefix}-${id}`)
+    this.tun = `tl${id}`
     process.on('exit', this.onExit)
     process.on('SIGINT', this.onSignal)
     process.on('SIGTERM', this.onSignal)
@@ -116,6 +120,7 @@ export class Lab {
     this.isClosed = true
     for (const name of [this.client.name, this.server.name]) removeNamespace(name)
     rmSync(this.dir, { recursive: true, force: true })
+    rmSync(controlPath(this.tun), { force: true })
     process.off('exit', this.onExit)
     process.off('SIGINT', this.onSignal)
     process.off('SIGTERM', this.onSignal)
@@ -193,6 +198,11 @@ export function removeStale(prefix: string): void {
   }
   for (const name of listNamespaces().filter(isStale)) removeNamespace(name)
   for (const name of readdirSync(tmpdir()).filter(isStale)) rmSync(join(tmpdir(), name), { recursive: true, force: true })
+  const isStaleSocket = (name: string): boolean => {
+    const pid = Number(/^tl(\d+)-\d+\.sock$/.exec(name)?.[1] ?? process.pid)
+    return pid !== process.pid && !isAlive(pid)
+  }
+  if (existsSync(CONTROL_DIR)) for (const name of readdirSync(CONTROL_DIR).filter(isStaleSocket)) rmSync(join(CONTROL_DIR, name))
 }
 
 export function listNamespaces(): string[] {
