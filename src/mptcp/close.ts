@@ -1,0 +1,80 @@
+import { type Micros, NEVER, US_PER_S } from '../base/time.js'
+import * as st from '../tcp/state.js'
+import { RST_TOO_MUCH_OUTSTANDING, RST_UNSPECIFIED } from '../wire/mptcp-options.js'
+import type { MptcpConnection } from './connection.js'
+import { PHASE_DEAD, PHASE_PLAIN, PHASE_SYN, type Subflow } from './subflow.js'
+
+/** How long subflows may take to exchange their FINs once both DATA_FINs are acknowledged (Linux: close_timeout 60 s). */
+const LINGER_US = 60 * US_PER_S
+
+/**
+ * Advances the close of an MPTCP connection, RFC 8684 §3.3.3:
+ *
+ *     app: fin -> all data scheduled -> DATA_FIN (alone, on a pure ACK; repeated by the data-level timer) -> DATA_ACKed \
+ *     peer: DATA_FIN -> all data received -> DATA_ACK -------------------------------------------------------------------> FIN on
+ *                                                                                                              every subflow
+ */
+export function stepClose(c: MptcpConnection, now: Micros): void {
+  if (!c.isMptcp || c.isClosed) return
+  if (c.isDataFinDue && !c.isDataFinAsked) {
+    const s = bestSubflow(c)
+    if (s !== null) {
+      s.answer()
+      c.isDataFinAsked = true
+    }
+  }
+  if (!c.snd.isFinAcked || !c.rcv.isComplete) return
+  c.isClosing = true
+  c.finish(st.CAUSE_FIN, now)
+  c.lingerAt = now + LINGER_US
+  for (const s of c.subflows) {
+    if (s.isLive && !s.isUsable && !s.isPeerFin) s.reset(RST_UNSPECIFIED) // a handshake that nobody needs any more
+    else if (s.isLive && s.rtoCount > 0) s.reset(RST_TOO_MUCH_OUTSTANDING) // §3.3.3: what it still has to bring was brought by others
+  }
+}
+
+/** The subflow that signals go out on: of those that answer, the fastest. Null: none is up. */
+export function bestSubflow(c: MptcpConnection): Subflow | null {
+  let best: Subflow | null = null
+  for (const s of c.subflows) {
+    if (!s.isUsable && !(s.isLive && s.ep.isSynchronized && s.maySendData())) continue
+    if (best === null || s.rtoCount < best.rtoCount || (s.rtoCount === best.rtoCount && s.srttUs < best.srttUs)) best = s
+  }
+  return best
+}
+
+/** The endpoint of `s` is closed: what that means for the connection. */
+export function onSubflowDown(c: MptcpConnection, s: Subflow, now: Micros): void {
+  if (s.phase === PHASE_DEAD) return
+  const phase = s.phase
+  const cause = s.ep.cause
+  if (phase !== PHASE_PLAIN) c.reclaim(s)
+  s.die()
+  if (c.isClosed) return
+  if (phase === PHASE_PLAIN || !c.isMptcp) {
+    // plain TCP: the flow is the connection
+    if (!s.isJoin) c.finish(cause, now)
+    return
+  }
+  if (c.subflows.some((o) => o.isLive && (o.phase !== PHASE_SYN || o.isJoin))) return
+  if (!c.isFullyEstablished && c.snd.una === 0) {
+    // nothing proves that the peer has the connection at all: the application is told at once
+    c.finish(cause === st.CAUSE_FIN ? st.CAUSE_RESET : cause, now)
+    return
+  }
+  // §3.3.3: break before make. Also when all subflows were closed by FIN without a DATA_FIN
+  c.downCause = cause === st.CAUSE_FIN ? st.CAUSE_RESET : cause
+  c.lingerAt = now + c.cfg.breakBeforeMakeUs
+}
+
+/** `lingerAt` has come. */
+export function onLinger(c: MptcpConnection, now: Micros): void {
+  c.lingerAt = NEVER
+  if (!c.isClosed) {
+    if (c.subflows.some((s) => s.isLive)) return
+    c.env.counters.BreakBeforeMakeTimeout++
+    c.finish(c.downCause, now)
+    return
+  }
+  for (const s of c.subflows) if (s.isLive) s.ep.abort()
+}

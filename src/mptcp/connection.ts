@@ -1,0 +1,608 @@
+import type { Tuple } from '../base/address.js'
+import type { TxRing } from '../base/rings.js'
+import type { StreamQueue } from '../base/stream-queue.js'
+import { type Micros, NEVER } from '../base/time.js'
+import { type Path, path as plainPath } from '../pathmgr/path.js'
+import {
+  GRANT_MAX,
+  REINJECT_DATA_RTO,
+  REINJECT_RTO,
+  REINJECT_SUBFLOW_LOST,
+  type Scheduler,
+  type SchedulerView,
+  SUBFLOW_DOWN,
+  SUBFLOW_PRIORITY,
+  SUBFLOW_RTO,
+  SUBFLOW_UP,
+} from '../scheduler/scheduler.js'
+import { TcpEndpoint } from '../tcp/endpoint.js'
+import type { SeqOff } from '../tcp/extension.js'
+import * as st from '../tcp/state.js'
+import {
+  CAPABLE_CHECKSUM,
+  CAPABLE_DENY_JOIN,
+  type MptcpOptions,
+  RST_MIDDLEBOX,
+  RST_TOO_MUCH_OUTSTANDING,
+  RST_UNSPECIFIED,
+} from '../wire/mptcp-options.js'
+import { bestSubflow, onLinger, onSubflowDown, stepClose } from './close.js'
+import { DataRtx } from './data-rtx.js'
+import type { ConnectionEnv, MptcpConfig, SynHolder } from './env.js'
+import { FB_DISABLED, FB_NO_TOKEN, FB_NONE, FB_STRIPPED, fallBack, mayFallBack, onStripped } from './fallback.js'
+import { answerJoin, JoinState, refusalOfSyn } from './handshake.js'
+import { type ConnectionInfo, connectionInfo } from './info.js'
+import { generateKey, type KeyMaterial } from './keys.js'
+import { Coordinates, type DataOff } from './mapping.js'
+import { RecvState } from './recv-state.js'
+import { DATA_ACK_ADVANCED, DATA_ACK_BAD, SendState } from './send-state.js'
+import { Subflow, WINDOW_SLACK } from './subflow.js'
+import { pendingNew, sendNew, sendReinjections, sendRest } from './transmit.js'
+
+/** Events of a connection, for its owner (`takeEvents`). */
+/** The remote leg is up: MPTCP or plain, see `isMptcp`. */
+export const C_ESTABLISHED = 1
+/** The peer's stream has ended and all of it is in the receive queue. */
+export const C_PEER_FIN = 2
+/** Over; `cause` says how. Subflows may still exchange FINs. */
+export const C_CLOSED = 4
+/** The receive queue grew. */
+export const C_DATA = 8
+/** The send queue shrank. */
+export const C_SPACE = 16
+/** Nothing is left to do or to wait for: the owner may forget the connection. */
+export const C_DONE = 32
+export const C_FALLBACK = 64
+/** A subflow came up or went down. */
+export const C_SUBFLOW = 128
+
+/** Timeouts in a row after which a subflow that holds up the send buffer is reset, if others live (RFC 8684 §3.3.2, §3.6 reason 4). */
+const PIN_RTOS = 4
+/** Segments in a row without any option, after which a data-level timeout is blamed on the path (RFC 8684 §3.7). */
+const BARE_RUN = 3
+
+/**
+ * One connection: two stream queues, which belong to its creator too (the application side fills one and drains the other), and a list
+ * of subflows. It sequences only: subflows keep path state, `snd`, `rcv`, `rtx` the data level, the scheduler decides who sends.
+ *
+ * Contract with the owner, within a turn: feed segments to the endpoints (`env.register`), call `onTimeout` when due, then `pump`
+ * into a tx ring until it returns false, then read `takeEvents` and `nextTimeout`. Nothing calls upward.
+ */
+export class MptcpConnection implements SchedulerView {
+  readonly env: ConnectionEnv
+  readonly cfg: MptcpConfig
+  /** What we send: filled by the owner, released here. `finAt` ends our direction. */
+  readonly sendQueue: StreamQueue
+  /** What we receive: filled here, released by the owner. */
+  readonly recvQueue: StreamQueue
+  readonly scheduler: Scheduler
+  readonly subflows: Subflow[] = []
+
+  /** Both keys are known and the connection has not fallen back. */
+  isMptcp = false
+  fallbackReason = FB_NONE
+  isChecksummed: boolean
+  /** Flag C of the peer: no join may end at the initial address and port. */
+  peerDeniesJoin = false
+  /** Joins are allowed: active, a DATA_ACK was received; passive, a third ACK with our key (RFC 8684 §3.1). */
+  isFullyEstablished = false
+  /** A join succeeded once: no fallback any more (§3.7). */
+  everJoined = false
+  localKey: KeyMaterial | null = null
+  remoteKey: KeyMaterial | null = null
+
+  /** Coordinates of our and of the peer's stream. */
+  readonly tx = new Coordinates()
+  readonly rx = new Coordinates()
+  readonly snd = new SendState()
+  readonly rcv: RecvState
+  readonly rtx = new DataRtx()
+
+  private events = 0
+  cause: st.CloseCause = st.CAUSE_NONE
+  isClosed = false
+  /** Subflows send their FINs. */
+  isClosing = false
+  isFastclosing = false
+  /** DATA_FINs sent; a pure ACK with the first one was asked for. */
+  dataFins = 0
+  isDataFinAsked = false
+  private isPeerFinNoted = false
+  isReleaseDue = false
+  /** End of break-before-make, or of the FIN exchanges. */
+  lingerAt: Micros = NEVER
+  /** How the last subflow ended. */
+  downCause: st.CloseCause = st.CAUSE_NONE
+  private nextId = 0
+  /** Paths asked for before joins are allowed. */
+  private waiting: Path[] | null = null
+
+  /** @param sendQueue, recvQueue empty queues over `env.arena`. */
+  constructor(env: ConnectionEnv, cfg: MptcpConfig, sendQueue: StreamQueue, recvQueue: StreamQueue) {
+    this.env = env
+    this.cfg = cfg
+    this.sendQueue = sendQueue
+    this.recvQueue = recvQueue
+    this.scheduler = cfg.scheduler()
+    this.rcv = new RecvState(recvQueue, this.rx)
+    this.isChecksummed = cfg.checksum
+  }
+
+  // ---------------------------------------------------------------- opening
+
+  /** Active open of the initial subflow by `path` from `tuple`, which the owner has allocated. */
+  connect(path: Path, tuple: Tuple, now: Micros): void {
+    const s = this.addSubflow(path, true, null, (sub) => new TcpEndpoint(this.cfg.tcp, tuple, this.env.host.rng(), sub, sub, sub))
+    if (!this.cfg.isEnabled) fallBack(this, s, FB_DISABLED, now)
+    else if (!this.makeKey()) fallBack(this, s, FB_NO_TOKEN, now)
+    s.ep.connect(now)
+  }
+
+  /** Passive open from a SYN with the MPTCP options `m`; plain TCP when they are not acceptable. */
+  static accept(
+    env: ConnectionEnv,
+    cfg: MptcpConfig,
+    sendQueue: StreamQueue,
+    recvQueue: StreamQueue,
+    half: SynHolder,
+    m: MptcpOptions,
+    now: Micros,
+  ): MptcpConnection {
+    const c = new MptcpConnection(env, cfg, sendQueue, recvQueue)
+    const path = plainPath({ label: 'accepted' })
+    const s = c.addSubflow(path, false, null, (sub) => half.accept(cfg.tcp, env.host.rng(), sub, sub, sub, now))
+    const refusal = cfg.isEnabled ? refusalOfSyn(m) : FB_DISABLED
+    if (refusal !== FB_NONE) fallBack(c, s, refusal, now)
+    else {
+      env.counters.MPCapableSYNRX++
+      c.isChecksummed ||= (m.capableFlags & CAPABLE_CHECKSUM) !== 0
+      c.peerDeniesJoin = (m.capableFlags & CAPABLE_DENY_JOIN) !== 0
+      if (!c.makeKey()) fallBack(c, s, FB_NO_TOKEN, now)
+    }
+    return c
+  }
+
+  /**
+   * Opens another subflow by `path`, as soon as joins are allowed. False: not on this connection (fallen back, closed, the peer forbids
+   * it, too many, no flow).
+   */
+  addPath(path: Path, now: Micros): boolean {
+    if (this.isClosed || this.isClosing || this.fallbackReason !== FB_NONE) return false
+    if (!this.isFullyEstablished) {
+      if (this.waiting === null) this.waiting = []
+      this.waiting.push(path)
+      return true
+    }
+    return this.openJoin(path, now)
+  }
+
+  /** A SYN with MP_JOIN for our token. False: refuse it by RST with MP_TCPRST (RFC 8684 §3.2). */
+  acceptJoin(half: SynHolder, m: MptcpOptions, now: Micros): boolean {
+    const n = this.env.counters
+    n.MPJoinSynRx++
+    if (m.joinBackup) n.MPJoinSynBackupRx++
+    if (!this.mayJoin) {
+      n.MPJoinRejected++
+      return false
+    }
+    const join = new JoinState(this.env.host.rng())
+    const path = plainPath({ id: this.nextId, label: 'joined' })
+    const s = this.addSubflow(path, false, join, (sub) => half.accept(this.cfg.tcp, this.env.host.rng(), sub, sub, sub, now))
+    // §3.2: an address id names an address; 0 is the initial subflow's
+    if (this.initialTuple?.local.equals(half.tuple.local) === true) s.localAddrId = 0
+    answerJoin(s, m)
+    return true
+  }
+
+  private get mayJoin(): boolean {
+    return this.isMptcp && this.isFullyEstablished && !this.isClosed && !this.isClosing && this.subflows.length < this.cfg.maxSubflows
+  }
+
+  private openJoin(path: Path, now: Micros): boolean {
+    const first = this.initialTuple
+    // C forbids every join that ends at the initial address and port, through a detour too (RFC 8684 §3.1)
+    if (!this.mayJoin || this.peerDeniesJoin || first === null) return false
+    const remote = path.destination ?? first.remote
+    const port = path.destination !== null && path.destinationPort !== 0 ? path.destinationPort : first.remotePort
+    const tuple = this.env.openFlow(path, remote, port)
+    if (tuple === null) return false
+    const join = new JoinState(this.env.host.rng())
+    const s = this.addSubflow(path, true, join, (sub) => new TcpEndpoint(this.cfg.tcp, tuple, this.env.host.rng(), sub, sub, sub))
+    s.ep.connect(now)
+    return true
+  }
+
+  private initialTuple: Tuple | null = null
+
+  private addSubflow(path: Path, isActive: boolean, join: JoinState | null, make: (s: Subflow) => TcpEndpoint): Subflow {
+    const s = new Subflow(this, this.nextId++, path, isActive, join, make)
+    if (this.initialTuple === null) this.initialTuple = s.ep.tuple
+    this.subflows.push(s)
+    this.env.register(s.ep, this)
+    return s
+  }
+
+  private makeKey(): boolean {
+    this.localKey = generateKey(this.env.host, (token) => this.env.claimToken(token, this))
+    if (this.localKey === null) this.env.counters.MPFallbackTokenInit++
+    return this.localKey !== null
+  }
+
+  // ---------------------------------------------------------------- the turn
+
+  /** Does everything that is due and writes segments. True: the ring is full, call again when it has room. */
+  pump(tx: TxRing, now: Micros): boolean {
+    const subflows = this.subflows
+    for (let i = 0; i < subflows.length; i++) {
+      const s = subflows[i] as Subflow
+      s.isBlocked = false
+      const e = s.ep.takeEvents()
+      if (e !== 0) this.onSubflowEvents(s, e, now)
+      if (s.staging !== null) s.drain(now)
+    }
+    if (this.waiting !== null && this.isFullyEstablished) this.openWaiting(now)
+    if (this.isReleaseDue) this.release()
+    if (tx.count === tx.slots) return true
+    if (this.isMptcp) {
+      stepClose(this, now)
+      if (this.rtx.count > 0) sendReinjections(this, tx, now)
+      sendNew(this, tx, now)
+      if (this.isDataFinDue) stepClose(this, now)
+    }
+    sendRest(this, tx, now)
+    this.reap(now)
+    this.rtx.arm(this.isTimed, this.timeoutPeriod(), now)
+    return tx.count === tx.slots
+  }
+
+  /** Deadline for `onTimeout`. Changes inside the other methods only. */
+  nextTimeout(): Micros {
+    let at = Math.min(this.rtx.deadline, this.lingerAt)
+    for (let i = 0; i < this.subflows.length; i++) {
+      const t = (this.subflows[i] as Subflow).ep.nextTimeout()
+      if (t < at) at = t
+    }
+    return at
+  }
+
+  onTimeout(now: Micros): void {
+    for (let i = 0; i < this.subflows.length; i++) {
+      const ep = (this.subflows[i] as Subflow).ep
+      if (ep.nextTimeout() <= now) ep.onTimeout(now)
+    }
+    if (this.rtx.deadline <= now) this.onDataTimeout(now)
+    if (this.lingerAt <= now) onLinger(this, now)
+  }
+
+  takeEvents(): number {
+    const e = this.events
+    this.events = 0
+    return e
+  }
+
+  info(): ConnectionInfo {
+    return connectionInfo(this)
+  }
+
+  /** Resets everything: MP_FASTCLOSE in RST form on each subflow (RFC 8684 §3.5 option R), or a plain RST. */
+  abort(now: Micros): void {
+    if (this.isClosed && this.subflows.length === 0) return
+    if (this.isMptcp && !this.isClosed) {
+      this.isFastclosing = true
+      this.env.counters.MPFastcloseTx++
+    }
+    for (const s of this.subflows) {
+      if (!s.isLive) continue
+      if (this.isFastclosing) s.rstReason = RST_UNSPECIFIED
+      s.ep.abort()
+    }
+    this.finish(st.CAUSE_ABORTED, now)
+  }
+
+  private onSubflowEvents(s: Subflow, e: number, now: Micros): void {
+    if ((e & st.EV_ESTABLISHED) !== 0 && !s.isJoin) this.events |= C_ESTABLISHED
+    if ((e & st.EV_CLOSED) === 0 || !s.isLive) return
+    this.scheduler.onEvent(SUBFLOW_DOWN, this.subflows.indexOf(s), now)
+    this.events |= C_SUBFLOW
+    onSubflowDown(this, s, now)
+  }
+
+  private openWaiting(now: Micros): void {
+    const paths = this.waiting as Path[]
+    this.waiting = null
+    for (const p of paths) this.openJoin(p, now)
+  }
+
+  private reap(now: Micros): void {
+    for (let i = this.subflows.length - 1; i >= 0; i--) {
+      const s = this.subflows[i] as Subflow
+      if (!s.ep.isDone) continue
+      const e = s.ep.takeEvents()
+      if (e !== 0) this.onSubflowEvents(s, e, now)
+      this.env.unregister(s.ep)
+      this.subflows.splice(i, 1)
+      if (this.subflows.length === 0 && this.isClosed) {
+        this.events |= C_DONE
+        this.lingerAt = NEVER
+      }
+    }
+  }
+
+  // ---------------------------------------------------------------- data level: sending
+
+  /** Our stream's end is known, all before it was scheduled, and the DATA_FIN is not acknowledged. */
+  get isDataFinDue(): boolean {
+    const fin = this.sendQueue.finAt
+    return fin >= 0 && this.isMptcp && !this.snd.isFinAcked && this.tx.dataOfStream(fin) === this.snd.nxt
+  }
+
+  onDataFinSent(): void {
+    this.snd.isFinSent = true
+    this.dataFins++
+    this.env.counters.DataFinTx++
+  }
+
+  /** [data, data + n) left on some subflow. */
+  onCommitted(data: DataOff, n: number): void {
+    const end = data + n
+    if (end > this.snd.nxt) this.snd.nxt = end
+    else {
+      this.env.counters.ReinjectedBytes += n
+      this.env.counters.MPTCPRetrans++
+    }
+  }
+
+  onDataAck(off: DataOff, window: number): void {
+    const edge = this.snd.edge
+    const result = this.snd.onDataAck(off, window)
+    if (result === DATA_ACK_BAD) {
+      this.env.counters.BadOption++
+      return
+    }
+    this.isFullyEstablished = true
+    if (result === DATA_ACK_ADVANCED) {
+      this.isReleaseDue = true
+      this.rtx.progress()
+    } else if (this.snd.edge > edge) this.rtx.progress()
+  }
+
+  /** RFC 8684 §3.3.2: free only what is DATA_ACKed and acknowledged on every live subflow that carried it. */
+  private release(): void {
+    this.isReleaseDue = false
+    const before = this.sendQueue.base
+    let upTo: number
+    if (this.isMptcp) {
+      let off = this.snd.una
+      for (let i = 0; i < this.subflows.length; i++) {
+        const tx = (this.subflows[i] as Subflow).tx
+        if (tx !== null) off = Math.min(off, tx.minUnacked())
+      }
+      upTo = this.tx.streamOfData(off)
+    } else {
+      const s = this.subflows[0]
+      if (s === undefined || this.fallbackReason === FB_NONE) return
+      upTo = this.tx.streamOfSeq(s.ackedSeq)
+    }
+    if (upTo <= before) return
+    this.sendQueue.release(upTo)
+    this.events |= C_SPACE
+  }
+
+  /** A subflow's first timeout: its bytes go elsewhere at once; a later one may cost it its life. */
+  onSubflowRto(s: Subflow, n: number, now: Micros): void {
+    this.scheduler.onEvent(SUBFLOW_RTO, this.subflows.indexOf(s), now)
+    if (!this.hasOther(s)) return
+    if (n === 1) this.rtx.addUnacked(s.tx, this.snd.una, s.id, REINJECT_RTO)
+    if (n === 2) this.env.counters.SubflowStale++
+    if (n < PIN_RTOS || s.tx === null) return
+    // everything else is through, but the bytes that only this subflow needs fill the buffer
+    const pinned = this.snd.una - s.tx.minUnacked()
+    const held = this.sendQueue.readyEnd - this.sendQueue.base
+    if (pinned > 0 && held + GRANT_MAX > this.sendQueue.capacity) {
+      this.env.counters.PinnedReset++
+      s.reset(RST_TOO_MUCH_OUTSTANDING)
+    }
+  }
+
+  /** The bytes of a subflow that is gone have to go elsewhere. */
+  reclaim(s: Subflow): void {
+    this.rtx.addUnacked(s.tx, this.snd.una, -1, REINJECT_SUBFLOW_LOST)
+    this.isReleaseDue = true
+  }
+
+  /** `s` is not needed to deliver what is outstanding. */
+  maySpare(s: Subflow): boolean {
+    return this.hasOther(s) || (this.snd.isSettled && pendingNew(this) === 0 && !this.isDataFinDue)
+  }
+
+  private hasOther(s: Subflow): boolean {
+    for (let i = 0; i < this.subflows.length; i++) {
+      const o = this.subflows[i] as Subflow
+      if (o !== s && o.isUsable) return true
+    }
+    return false
+  }
+
+  /** Something has to move at the data level, or be asked for. */
+  private get isTimed(): boolean {
+    if (!this.isMptcp || this.isClosed) return false
+    return this.snd.una < this.snd.nxt || this.isDataFinDue || this.tx.dataOfStream(this.sendQueue.readyEnd) > this.snd.nxt
+  }
+
+  /** Largest un-backed-off RTO of the subflows that answer; of all, when none does. NEVER: no subflow. */
+  private timeoutPeriod(): Micros {
+    let answering = 0
+    let any = 0
+    for (let i = 0; i < this.subflows.length; i++) {
+      const s = this.subflows[i] as Subflow
+      if (!s.isUsable && !(s.isLive && s.isPeerFin)) continue
+      const rto = s.ep.baseRtoUs()
+      if (rto > any) any = rto
+      if (s.rtoCount === 0 && rto > answering) answering = rto
+    }
+    return answering > 0 ? answering : any > 0 ? any : NEVER
+  }
+
+  private onDataTimeout(now: Micros): void {
+    this.rtx.fired()
+    if (this.isClosed || !this.isMptcp) return
+    this.env.counters.DataRtx++
+    if (this.blameStripping(now)) return
+    if (this.isDataFinDue) for (const s of this.subflows) if (s.isLive && s.maySendData()) s.answer()
+    if (this.snd.una < this.snd.nxt) this.queueHole()
+    else bestSubflow(this)?.ep.probe() // a window update may have been lost
+  }
+
+  /** Bytes acknowledged by TCP and never at the data level, and no option for a while: they do not get through (RFC 8684 §3.7). */
+  private blameStripping(now: Micros): boolean {
+    for (const s of this.subflows) {
+      if (!s.isUsable || s.bareRun < BARE_RUN || s.tx !== null) continue
+      if (onStripped(this, s, FB_STRIPPED, now)) return true
+      s.reset(RST_MIDDLEBOX)
+    }
+    return false
+  }
+
+  /** What the data level misses first: up to where a subflow that answers still carries it, or a copy of what that one carries. */
+  private queueHole(): void {
+    const { una, nxt } = this.snd
+    let carried = nxt
+    let by: Subflow | null = null
+    for (const s of this.subflows) {
+      if (!s.isLive || s.tx === null || s.rtoCount > 0) continue
+      const from = s.tx.minUnacked()
+      if (from < carried) {
+        carried = from
+        by = s
+      }
+    }
+    if (carried > una) this.rtx.add(una, carried, -1, REINJECT_DATA_RTO)
+    else if (by !== null && this.hasOther(by)) this.rtx.add(una, Math.min(nxt, una + GRANT_MAX), by.id, REINJECT_DATA_RTO)
+  }
+
+  // ---------------------------------------------------------------- data level: receiving
+
+  /** Mapped (and verified) bytes of the peer's stream; returns how many from the front were taken. */
+  receive(off: DataOff, mem: Uint8Array, memOff: number, len: number): number {
+    const queue = this.recvQueue
+    const at = this.rx.streamOfData(off)
+    if (at >= queue.edge() + WINDOW_SLACK) {
+      this.env.counters.NoDSSInWindow++ // §3.8: dropped, acknowledged on the subflow only
+      return len
+    }
+    const before = queue.readyEnd
+    if (queue.finAt >= 0 && at + len > queue.finAt) {
+      this.env.counters.BadOption++ // behind the DATA_FIN
+      const valid = Math.max(0, queue.finAt - at)
+      const taken = valid === 0 ? 0 : queue.insert(at, mem, memOff, valid)
+      if (queue.readyEnd > before) this.onReadable()
+      return taken < valid ? taken : len
+    }
+    if (at + len <= before) this.env.counters.DuplicateData++
+    const taken = queue.insert(at, mem, memOff, len)
+    if (queue.readyEnd > before) this.onReadable()
+    return taken
+  }
+
+  onReadable(): void {
+    this.events |= C_DATA
+    if (this.recvQueue.isFinReady()) this.notePeerFin()
+  }
+
+  /** The peer's DATA_FIN stands at `off`. False: that cannot be. */
+  onDataFin(s: Subflow, off: DataOff): boolean {
+    if (!this.rcv.onFin(off)) return false
+    s.answer()
+    if (this.rcv.isComplete) this.notePeerFin()
+    return true
+  }
+
+  /** FIN of a connection that has fallen back. */
+  onPlainFin(seqOff: SeqOff): void {
+    this.recvQueue.setFin(this.rx.streamOfSeq(seqOff))
+    if (this.recvQueue.isFinReady()) this.notePeerFin()
+  }
+
+  private notePeerFin(): void {
+    if (this.isPeerFinNoted) return
+    this.isPeerFinNoted = true
+    this.events |= C_PEER_FIN
+  }
+
+  /** RFC 8684 §3.7: MP_FAIL on the only subflow, and wait for the infinite mapping; else the subflow is lost. */
+  onBadChecksum(s: Subflow, seqOff: SeqOff, now: Micros): void {
+    const n = this.env.counters
+    n.DataCsumErr++
+    const i = s.rx === null ? -1 : s.rx.find(seqOff)
+    s.failAt = s.rx === null || i < 0 ? this.rcv.dataAck : seqOff + s.rx.diffAt(i)
+    if (mayFallBack(this, s)) {
+      n.DSSCorruptionFallback++
+      s.isFailDue = true
+      s.answer()
+      return
+    }
+    n.DSSCorruptionReset++
+    s.reset(RST_MIDDLEBOX)
+    this.scheduler.onEvent(SUBFLOW_DOWN, this.subflows.indexOf(s), now)
+  }
+
+  // ---------------------------------------------------------------- state changes
+
+  /** The handshake succeeded. @param window first data-level window, bytes. */
+  becomeMptcp(remoteKey: KeyMaterial, window: number): void {
+    this.remoteKey = remoteKey
+    this.isMptcp = true
+    this.snd.edge = window
+    this.env.counters.MPCurrEstab++
+  }
+
+  /** Part of `fallBack`. */
+  becomePlain(reason: number): void {
+    this.fallbackReason = reason
+    this.waiting = null
+    this.rtx.clear()
+    this.leaveMptcp()
+    this.isReleaseDue = true
+    this.events |= C_FALLBACK
+  }
+
+  /** A join is up. */
+  onJoined(s: Subflow): void {
+    this.everJoined = true
+    this.events |= C_SUBFLOW
+    this.scheduler.onEvent(SUBFLOW_UP, this.subflows.indexOf(s), 0)
+  }
+
+  onPriority(s: Subflow, now: Micros): void {
+    this.scheduler.onEvent(SUBFLOW_PRIORITY, this.subflows.indexOf(s), now)
+    this.events |= C_SUBFLOW
+  }
+
+  /** The peer ended the connection (RFC 8684 §3.5): every other subflow is reset here, the one that brought the news by its endpoint. */
+  onFastclose(from: Subflow, now: Micros): void {
+    if (this.isClosed) return
+    this.env.counters.MPFastcloseRx++
+    for (const s of this.subflows) if (s !== from && s.isLive) s.ep.abort()
+    this.finish(st.CAUSE_RESET, now)
+  }
+
+  /** The connection is over for its owner. */
+  finish(cause: st.CloseCause, _now: Micros): void {
+    if (this.isClosed) return
+    this.isClosed = true
+    this.cause = cause
+    this.events |= C_CLOSED
+    this.waiting = null
+    this.rtx.clear()
+    if (this.isMptcp) this.env.counters.MPCurrEstab--
+    if (this.localKey !== null && this.fallbackReason === FB_NONE) this.env.releaseToken(this.localKey.token)
+    if (this.subflows.length === 0) this.events |= C_DONE
+  }
+
+  private leaveMptcp(): void {
+    if (this.localKey !== null) this.env.releaseToken(this.localKey.token)
+    if (!this.isMptcp) return
+    this.isMptcp = false
+    this.env.counters.MPCurrEstab--
+  }
+}

@@ -1,0 +1,527 @@
+import { NEVER, type Micros } from '../base/time.js'
+import type { TxRing } from '../base/rings.js'
+import type { Path } from '../pathmgr/path.js'
+import { GRANT_MAX, type SubflowView } from '../scheduler/scheduler.js'
+import type { TcpEndpoint } from '../tcp/endpoint.js'
+import {
+  ACK_NONE,
+  ACK_NOW,
+  type AckWish,
+  ON_RESET,
+  type OptionsVerdict,
+  type Run,
+  type SegmentKind,
+  type SegmentSink,
+  type SegmentSource,
+  type SeqOff,
+  type TcpExtension,
+} from '../tcp/extension.js'
+import { HAS_RST, RST_MIDDLEBOX } from '../wire/mptcp-options.js'
+import type { Packet } from '../wire/packet.js'
+import type { TcpOptions } from '../wire/tcp-options.js'
+import type { MptcpConnection } from './connection.js'
+import type { JoinState } from './handshake.js'
+import type { DataOff } from './mapping.js'
+import { isFastclose, onUnmapped, readOptions } from './options-in.js'
+import { optionLen, writeOptions } from './options-out.js'
+import type { MapResult, RxMappings } from './rx-mappings.js'
+import { Staging } from './staging.js'
+import type { TxMappings } from './tx-mappings.js'
+
+/** SYN sent, or third ACK awaited. */
+export const PHASE_SYN = 0
+/** Active, initial: the peer has shown its key, but nothing proves yet that it has ours. */
+export const PHASE_UNCONFIRMED = 1
+/** Active join: the third ACK is out, no data before the fourth (RFC 8684 §3.2 PRE_ESTABLISHED). */
+export const PHASE_JOINING = 2
+export const PHASE_OPEN = 3
+/** Fallen back: no options, the stream is counted in SeqOff. */
+export const PHASE_PLAIN = 4
+/** The endpoint is closed, or lingers in TIME-WAIT by itself. */
+export const PHASE_DEAD = 5
+export type Phase = 0 | 1 | 2 | 3 | 4 | 5
+
+/** Names for `status`. */
+export const PHASE_NAMES: readonly string[] = ['syn', 'unconfirmed', 'joining', 'open', 'plain', 'dead']
+
+/**
+ * A peer that sends that far beyond the data-level window is broken: the bytes are acknowledged on the subflow and dropped
+ * (RFC 8684 §3.8). Nearer ones may be our rounding of the window, and are left for TCP to bring again.
+ */
+export const WINDOW_SLACK = 65_536
+
+/**
+ * One subflow of a connection: source, sink and extension of one endpoint, and what the scheduler sees of it. Path state lives here,
+ * also when the subflow is the only one.
+ *
+ *     PHASE_SYN -> UNCONFIRMED -> OPEN -> DEAD        initial, active
+ *         |    \-> JOINING ------^                    join, active
+ *         |-----------------------^                   passive
+ *         \--------> PLAIN (fallback; also from UNCONFIRMED and OPEN)
+ */
+export class Subflow implements SegmentSource, SegmentSink, TcpExtension, SubflowView {
+  readonly conn: MptcpConnection
+  readonly ep: TcpEndpoint
+  readonly path: Path
+  /** Unique within the connection; never reused. */
+  readonly id: number
+  readonly isActive: boolean
+  readonly isJoin: boolean
+  phase: Phase = PHASE_SYN
+  localAddrId: number
+  remoteAddrId = 0
+  /** We asked the peer, the peer asked us, to treat it as backup. */
+  isBackupHere: boolean
+  isPeerBackup = false
+  join: JoinState | null
+  /** SYNs go without MP_CAPABLE from now on (RFC 8684 §3.1). */
+  isPlainSyn = false
+  isCapableAckSent = false
+
+  // ---- sending
+  /** Declared mappings that are not wholly acknowledged; null while there are none. */
+  tx: TxMappings | null = null
+  /** SeqOff of the next new byte, and below which all is acknowledged. */
+  nextSeq: SeqOff = 1
+  ackedSeq: SeqOff = 1
+  /** What the scheduler lets out in this step, in DataOff. */
+  grantOff: DataOff = 0
+  grantLen = 0
+  /** Sum over the run that was written last, for `commit`. */
+  declaredSum = -1
+  /** Found unable to send in this round. */
+  isBlocked = false
+  /** Earliest instant of the next probe of this subflow's own window. */
+  probeAt: Micros = 0
+  /** Start of the infinite mapping that the next data carries; -1: none. */
+  infiniteSsn: SeqOff = -1
+  infiniteData: DataOff = 0
+  /** SeqOff of the segment that carried it, so that its retransmission does too; -1: none yet. */
+  infiniteAt: SeqOff = -1
+
+  // ---- receiving
+  /** Mappings of bytes that are not consumed; null while there are none. */
+  rx: RxMappings | null = null
+  staging: Staging | null = null
+  /** A DATA_ACK was received on this subflow. */
+  hasDataAck = false
+  /** Segments without any MPTCP option since the last one with. */
+  bareRun = 0
+  /** The peer closed its direction of the subflow. */
+  isPeerFin = false
+
+  // ---- signals
+  sentDataAck: DataOff = -1
+  isAckWritten = false
+  ackWish: AckWish = ACK_NONE
+  /** A DATA_ACK is owed, also if it has not moved: fourth ACK, DATA_FIN. */
+  isAnswerDue = false
+  /** MP_FAIL (RFC 8684 §3.7): DataOff of the peer's mapping, -1: none. */
+  failAt: DataOff = -1
+  isFailDue = false
+  /** MP_TCPRST for our RST, -1: none. */
+  rstReason = -1
+  isRstTransient = false
+  /** MP_TCPRST of the peer's RST, -1: none. */
+  peerRstReason = -1
+  private joinAckAt: Micros = NEVER
+  private joinAckTries = 0
+
+  /** @param make creates the endpoint over this object. */
+  constructor(conn: MptcpConnection, id: number, path: Path, isActive: boolean, join: JoinState | null, make: (s: Subflow) => TcpEndpoint) {
+    this.conn = conn
+    this.id = id
+    this.path = path
+    this.isActive = isActive
+    this.isJoin = join !== null
+    this.join = join
+    this.localAddrId = join === null ? 0 : path.id & 0xff
+    this.isBackupHere = path.isBackup
+    this.ep = make(this)
+  }
+
+  // ---------------------------------------------------------------- scheduler's view
+
+  get srttUs(): Micros {
+    return this.ep.srttUs
+  }
+  get rttvarUs(): Micros {
+    return this.ep.rttvarUs
+  }
+  get cwnd(): number {
+    return this.ep.cwnd
+  }
+  get inFlight(): number {
+    return this.ep.inFlight
+  }
+  get mss(): number {
+    return this.ep.mss
+  }
+  get cost(): number {
+    return this.path.cost
+  }
+  get rtoCount(): number {
+    return this.ep.rtoCount
+  }
+  get isBackup(): boolean {
+    return this.isBackupHere || this.isPeerBackup
+  }
+  get mayCarry(): boolean {
+    return !this.isBlocked && this.isUsable
+  }
+  sendSpace(): number {
+    return this.ep.sendSpace()
+  }
+
+  /** Established at both levels and able to send. */
+  get isUsable(): boolean {
+    return (this.phase === PHASE_OPEN || this.phase === PHASE_UNCONFIRMED) && this.ep.canSend
+  }
+
+  get isLive(): boolean {
+    return this.phase !== PHASE_DEAD
+  }
+
+  // ---------------------------------------------------------------- what the connection calls
+
+  /**
+   * Lets the endpoint send at most one segment. The receive window belongs to the connection and is relative to the DATA_ACK (RFC 8684
+   * §3.3.4): what this subflow announces follows from what was promised at the data level, on whichever subflow; its own right
+   * edge may thereby move left on the wire, while what it accepts does not.
+   */
+  poll(tx: TxRing, now: Micros): boolean {
+    const ep = this.ep
+    const rcv = ep.rcv
+    const shared = this.conn.rcv
+    if (this.phase === PHASE_PLAIN || this.phase === PHASE_DEAD || !ep.isSynchronized) {
+      const sent = ep.pollTransmit(tx, now)
+      if (sent && this.phase === PHASE_SYN && !this.isJoin) shared.announced = Math.max(shared.announced, rcv.edge - 1)
+      return sent
+    }
+    const accepted = rcv.edge
+    rcv.edge = rcv.rcvNxt + shared.promised
+    this.isAckWritten = false
+    const sent = ep.pollTransmit(tx, now)
+    if (this.isAckWritten) shared.announced = Math.max(shared.announced, shared.dataAck + (rcv.edge - rcv.rcvNxt))
+    if (accepted > rcv.edge) rcv.edge = accepted
+    return sent
+  }
+
+  /** The handshake is complete: data may flow. */
+  open(): void {
+    this.phase = PHASE_OPEN
+    this.join = null
+    this.joinAckAt = NEVER
+    this.conn.onJoined(this)
+  }
+
+  /** An ACK with a DATA_ACK, now. */
+  answer(): void {
+    this.ackWish = ACK_NOW
+    this.isAnswerDue = true
+    this.isBlocked = false
+  }
+
+  /** Notes why, for the RST that the endpoint is about to send. */
+  refuse(reason: number): OptionsVerdict {
+    this.rstReason = reason
+    return ON_RESET
+  }
+
+  /** Closes the subflow by RST with MP_TCPRST. */
+  reset(reason: number): void {
+    this.rstReason = reason
+    this.ep.abort()
+  }
+
+  /** The next data carries the infinite mapping from [data, ...) at `seq`. */
+  announceInfinite(data: DataOff, seq: SeqOff): void {
+    this.infiniteData = data
+    this.infiniteSsn = seq
+  }
+
+  /** The connection has fallen back; its coordinates are fixed. What is staged is stream data now. */
+  becomePlain(_now: Micros): void {
+    this.phase = PHASE_PLAIN
+    this.dropTx()
+    this.dropRx()
+    this.drainPlain()
+  }
+
+  /** Retries deliveries that failed for lack of memory. */
+  drain(now: Micros): void {
+    if (this.staging === null) return
+    if (this.phase === PHASE_PLAIN) this.drainPlain()
+    else this.deliverStaged(this.staging, now)
+  }
+
+  /** Gives back everything; the endpoint is closed. */
+  die(): void {
+    this.phase = PHASE_DEAD
+    this.join = null
+    this.joinAckAt = NEVER
+    this.dropTx()
+    this.dropRx()
+    if (this.staging !== null) this.staging.dispose()
+    this.staging = null
+  }
+
+  addRxMapping(seq: SeqOff, data: DataOff, len: number, sum: number): MapResult {
+    if (this.rx === null) this.rx = this.conn.cfg.rxMappings.take()
+    const staging = this.staging
+    const result = this.rx.add(seq, data, len, sum, staging === null ? this.ep.rcvNxt : staging.queue.base)
+    if (staging !== null) staging.rescan(seq)
+    return result
+  }
+
+  /** A third ACK of the join went out; it is repeated until the fourth comes (RFC 8684 §3.2). */
+  onJoinAckSent(now: Micros): void {
+    this.conn.env.counters.MPJoinAckTx++
+    this.joinAckAt = now + this.ep.baseRtoUs() * 2 ** this.joinAckTries
+  }
+
+  // ---------------------------------------------------------------- SegmentSource
+
+  pending(): number {
+    if (this.phase !== PHASE_PLAIN) return this.grantLen
+    const c = this.conn
+    return c.sendQueue.readyEnd - c.tx.streamOfSeq(this.nextSeq)
+  }
+
+  prepare(seqOff: SeqOff, maxLen: number, _now: Micros, run: Run): boolean {
+    const c = this.conn
+    if (this.phase === PHASE_PLAIN) {
+      const off = c.tx.streamOfSeq(seqOff)
+      run.off = off
+      run.len = Math.min(maxLen, c.sendQueue.readyEnd - off)
+    } else {
+      run.off = c.tx.streamOfData(this.grantOff)
+      run.len = Math.min(maxLen, this.grantLen, GRANT_MAX)
+      run.tag = this.grantOff
+    }
+    run.queue = c.sendQueue
+    return run.len > 0
+  }
+
+  commit(seqOff: SeqOff, run: Run, n: number, _now: Micros): void {
+    this.nextSeq = seqOff + n
+    const c = this.conn
+    if (this.phase === PHASE_PLAIN) {
+      if (this.infiniteSsn >= 0 && this.infiniteAt < 0) this.infiniteAt = seqOff
+      return
+    }
+    if (this.tx === null) this.tx = c.cfg.txMappings.take(seqOff)
+    this.tx.push(seqOff, run.tag, n, this.declaredSum)
+    this.grantOff += n
+    this.grantLen -= n
+    c.onCommitted(run.tag, n)
+  }
+
+  runAt(seqOff: SeqOff, maxLen: number, run: Run): boolean {
+    const c = this.conn
+    run.queue = c.sendQueue
+    if (this.phase === PHASE_PLAIN) {
+      run.off = c.tx.streamOfSeq(seqOff)
+      run.len = Math.min(maxLen, this.nextSeq - seqOff)
+      return run.len > 0 && run.off >= c.sendQueue.base
+    }
+    const tx = this.tx
+    const i = tx === null ? -1 : tx.find(seqOff)
+    if (tx === null || i < 0) return false
+    run.off = c.tx.streamOfData(tx.dataAt(i) + (seqOff - tx.seqAt(i)))
+    run.len = Math.min(maxLen, tx.endAt(i) - seqOff)
+    run.tag = i
+    return true
+  }
+
+  acked(seqOff: SeqOff, _now: Micros): void {
+    this.ackedSeq = Math.min(seqOff, this.nextSeq)
+    if (this.infiniteAt >= 0 && seqOff > this.infiniteAt) this.infiniteSsn = -1
+    this.conn.isReleaseDue = true
+    const tx = this.tx
+    if (tx === null) return
+    tx.ackTo(seqOff)
+    if (tx.count === 0) this.dropTx()
+  }
+
+  finAt(): SeqOff {
+    const c = this.conn
+    if (this.phase === PHASE_PLAIN) {
+      const at = c.sendQueue.finAt
+      return at >= 0 && c.tx.streamOfSeq(this.nextSeq) === at ? this.nextSeq : -1
+    }
+    if (this.phase !== PHASE_OPEN && this.phase !== PHASE_UNCONFIRMED) return -1
+    return c.isClosing || (this.isPeerFin && c.maySpare(this)) ? this.nextSeq : -1
+  }
+
+  // ---------------------------------------------------------------- SegmentSink
+
+  accept(seqOff: SeqOff, mem: Uint8Array, off: number, len: number, now: Micros): number {
+    if (this.phase === PHASE_PLAIN) return this.acceptPlain(seqOff, mem, off, len)
+    if (this.staging !== null || this.conn.isChecksummed) return this.stage(seqOff, this.ep.rcvNxt, mem, off, len)
+    const isInOrder = seqOff <= this.ep.rcvNxt
+    let done = 0
+    while (done < len) {
+      const at = seqOff + done
+      const rx = this.rx
+      const i = rx === null ? -1 : rx.find(at)
+      if (rx === null || i < 0) {
+        // In order and unmapped: RFC 8684 §3.7; later bytes may still get their mapping
+        if (isInOrder && onUnmapped(this, at, now)) return done + this.acceptPlain(at, mem, off + done, len - done)
+        return done + this.stage(at, isInOrder ? at : this.ep.rcvNxt, mem, off + done, len - done)
+      }
+      const n = Math.min(len - done, rx.endAt(i) - at)
+      const taken = this.conn.receive(at + rx.diffAt(i), mem, off + done, n)
+      done += taken
+      if (taken < n) break
+    }
+    return done
+  }
+
+  edge(): SeqOff {
+    return this.ep.rcv.edge
+  }
+
+  onFin(seqOff: SeqOff, _now: Micros): void {
+    if (this.phase === PHASE_PLAIN) this.conn.onPlainFin(seqOff)
+    else this.isPeerFin = true
+  }
+
+  // ---------------------------------------------------------------- TcpExtension
+
+  optionLen(kind: SegmentKind, room: number): number {
+    return optionLen(this, kind, room)
+  }
+
+  write(kind: SegmentKind, mem: Uint8Array, off: number, room: number, seqOff: SeqOff, run: Run | null, isRetransmit: boolean, now: Micros): number {
+    return writeOptions(this, kind, mem, off, room, seqOff, run, isRetransmit, now)
+  }
+
+  onOptions(pkt: Packet, opts: TcpOptions, segOff: SeqOff, ackOff: SeqOff, now: Micros): OptionsVerdict {
+    return readOptions(this, pkt, opts, segOff, ackOff, now)
+  }
+
+  afterSegment(now: Micros): void {
+    if (this.staging !== null) this.drain(now)
+    const rx = this.rx
+    if (rx === null) return
+    rx.dropBelow(this.staging === null ? this.ep.rcvNxt : this.staging.queue.base)
+    if (rx.count === 0) this.dropRx()
+  }
+
+  peerEdge(ackOff: SeqOff, window: number): SeqOff {
+    return ackOff + window // §3.3.5: the subflow's own; the data-level edge was read with the DATA_ACK
+  }
+
+  ownWindow(rcvNxt: SeqOff): number {
+    const c = this.conn
+    if (this.phase === PHASE_PLAIN) return Math.max(0, c.recvQueue.edge() - c.rx.streamOfSeq(rcvNxt))
+    return c.rcv.window
+  }
+
+  maySendData(): boolean {
+    return this.phase === PHASE_OPEN || this.phase === PHASE_UNCONFIRMED || this.phase === PHASE_PLAIN
+  }
+
+  ownsPersist(): boolean {
+    return this.phase !== PHASE_PLAIN
+  }
+
+  wantsAck(): AckWish {
+    return this.ackWish
+  }
+
+  onLoss(): void {}
+
+  onRto(n: number, now: Micros): void {
+    if (this.phase === PHASE_SYN) this.isPlainSyn = this.isActive && !this.isJoin && n >= this.conn.cfg.capableTries
+    else if (this.phase !== PHASE_PLAIN) this.conn.onSubflowRto(this, n, now)
+  }
+
+  onReset(opts: TcpOptions | null, now: Micros): void {
+    if (opts === null || this.phase === PHASE_DEAD) return
+    const m = opts.mptcp
+    if ((m.present & HAS_RST) !== 0) {
+      this.conn.env.counters.MPRstRx++
+      this.peerRstReason = m.rstReason
+    }
+    if (isFastclose(this, m)) this.conn.onFastclose(this, now)
+  }
+
+  nextTimeout(): Micros {
+    return this.joinAckAt
+  }
+
+  onTimeout(now: Micros): void {
+    if (now < this.joinAckAt) return
+    this.joinAckAt = NEVER
+    if (this.joinAckTries >= this.conn.cfg.joinAckTries) {
+      this.reset(RST_MIDDLEBOX)
+      return
+    }
+    this.joinAckTries++
+    this.ackWish = ACK_NOW
+  }
+
+  // ---------------------------------------------------------------- inner
+
+  private acceptPlain(seqOff: SeqOff, mem: Uint8Array, off: number, len: number): number {
+    const c = this.conn
+    if (this.staging !== null) {
+      this.drainPlain()
+      if (this.staging !== null) return 0 // no memory for what came before
+    }
+    const taken = c.recvQueue.insert(c.rx.streamOfSeq(seqOff), mem, off, len)
+    if (taken > 0) c.onReadable()
+    return taken
+  }
+
+  /** @param start where staging begins if there is none yet: everything before is consumed. */
+  private stage(seqOff: SeqOff, start: SeqOff, mem: Uint8Array, off: number, len: number): number {
+    const c = this.conn
+    if (this.staging === null) this.staging = new Staging(c.env.arena, start, Math.max(c.recvQueue.capacity, 2 * GRANT_MAX))
+    if (!c.isChecksummed) c.env.counters.StagedBytes += len
+    return this.staging.accept(seqOff, mem, off, len)
+  }
+
+  private deliverStaged(staging: Staging, now: Micros): void {
+    const c = this.conn
+    if (this.failAt >= 0) {
+      this.isFailDue = true // said until the infinite mapping comes
+      return
+    }
+    staging.fillTo(this.ep.rcvNxt)
+    const bad = staging.deliver(this.rx, c.isChecksummed, c)
+    if (bad >= 0) c.onBadChecksum(this, bad, now)
+    else if (staging.queue.isEmpty) {
+      staging.dispose()
+      this.staging = null
+    } else if (staging.isHeadUnmapped(this.rx) && onUnmapped(this, staging.queue.base, now)) {
+      return // fallen back: all of it was delivered
+    } else if (!c.isChecksummed && staging.waiting >= staging.queue.capacity - GRANT_MAX) {
+      // §3.3.1: no mapping within a receive window of data
+      c.env.counters.UnmappedReset++
+      this.reset(RST_MIDDLEBOX)
+    }
+  }
+
+  private drainPlain(): void {
+    const staging = this.staging
+    if (staging === null) return
+    const c = this.conn
+    if (!staging.deliverAll(c.rx.dataOfStream(c.rx.delta), c)) return
+    staging.dispose()
+    this.staging = null
+  }
+
+  private dropTx(): void {
+    if (this.tx !== null) this.conn.cfg.txMappings.give(this.tx)
+    this.tx = null
+  }
+
+  private dropRx(): void {
+    if (this.rx !== null) this.conn.cfg.rxMappings.give(this.rx)
+    this.rx = null
+  }
+}
+

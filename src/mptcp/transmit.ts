@@ -1,0 +1,88 @@
+import type { TxRing } from '../base/rings.js'
+import type { Micros } from '../base/time.js'
+import { Grant } from '../scheduler/scheduler.js'
+import type { MptcpConnection } from './connection.js'
+import type { DataOff } from './mapping.js'
+import type { Subflow } from './subflow.js'
+
+/** Below this a piece of window is not worth a segment while others are in flight (silly window, RFC 9293 §3.8.6.2.1). */
+const WINDOW_PIECE_MIN = 1_400
+
+const grant = new Grant()
+
+/** Bytes of new data that wait and that the peer's data-level window admits (RFC 8684 §3.3.5). */
+export function pendingNew(c: MptcpConnection): number {
+  const waiting = c.tx.dataOfStream(c.sendQueue.readyEnd) - c.snd.nxt
+  const window = c.snd.edge - c.snd.nxt
+  if (window >= waiting) return waiting
+  if (window <= 0 || (window < WINDOW_PIECE_MIN && c.snd.una < c.snd.nxt)) return 0
+  return window
+}
+
+/** Mask of the subflow with this id in the list of now; 0: it is gone, or -1 was asked for. */
+function maskOf(c: MptcpConnection, id: number): number {
+  if (id < 0) return 0
+  for (let i = 0; i < c.subflows.length; i++) if ((c.subflows[i] as Subflow).id === id) return 1 << i
+  return 0
+}
+
+/** Lets every subflow of the grant send [off, off + len), or as much of it as it can. Returns the bytes that at least one sent. */
+function give(c: MptcpConnection, off: DataOff, len: number, tx: TxRing, now: Micros): number {
+  let sent = 0
+  for (let i = 0; i < c.subflows.length; i++) {
+    if (((grant.mask >> i) & 1) === 0) continue
+    const s = c.subflows[i] as Subflow
+    s.grantOff = off
+    s.grantLen = len
+    if (!s.poll(tx, now)) s.isBlocked = true
+    s.grantLen = 0
+    if (s.grantOff - off > sent) sent = s.grantOff - off
+  }
+  return sent
+}
+
+/** First the bytes that go out a second time: the receiver waits for them. */
+export function sendReinjections(c: MptcpConnection, tx: TxRing, now: Micros): void {
+  const rtx = c.rtx
+  while (tx.count < tx.slots && rtx.next(c.snd.una)) {
+    const from = rtx.from
+    grant.clear()
+    if (!c.scheduler.reinject(c, maskOf(c, rtx.except), rtx.to - from, rtx.cause, now, grant)) return
+    const sent = give(c, from, Math.min(grant.len, rtx.to - from), tx, now)
+    if (sent > 0) rtx.sent(sent)
+  }
+}
+
+/** Hands out new data, a super-segment at a time, until the scheduler waits, the window is full or the ring is. */
+export function sendNew(c: MptcpConnection, tx: TxRing, now: Micros): void {
+  while (tx.count < tx.slots) {
+    const pending = pendingNew(c)
+    if (pending <= 0) return
+    grant.clear()
+    if (!c.scheduler.select(c, pending, c.snd.edge - c.snd.nxt, now, grant)) break
+    give(c, c.snd.nxt, Math.min(grant.len, pending), tx, now)
+  }
+  if (pendingNew(c) > 0) probeClosed(c, now)
+}
+
+/**
+ * A subflow whose own window is closed although nothing is in flight on it learns of the new one only from its own segments
+ * (RFC 8684 §3.3.5): it is asked, once per timeout.
+ */
+function probeClosed(c: MptcpConnection, now: Micros): void {
+  for (let i = 0; i < c.subflows.length; i++) {
+    const s = c.subflows[i] as Subflow
+    if (!s.isUsable || s.inFlight > 0 || s.sendSpace() > 0 || now < s.probeAt) continue
+    s.probeAt = now + s.ep.rtoUs()
+    s.ep.probe()
+  }
+}
+
+/** Everything that needs no grant: handshakes, ACKs, retransmissions, FIN, RST, and the data of a connection that has fallen back. */
+export function sendRest(c: MptcpConnection, tx: TxRing, now: Micros): void {
+  for (let i = 0; i < c.subflows.length; i++) {
+    const s = c.subflows[i] as Subflow
+    if (s.isBlocked) continue
+    while (s.poll(tx, now)) if (tx.count === tx.slots) return
+  }
+}

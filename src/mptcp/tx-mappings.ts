@@ -1,0 +1,170 @@
+import { invariant } from '../base/errors.js'
+import type { SeqOff } from '../tcp/extension.js'
+import type { DataOff } from './mapping.js'
+
+const MIN_LEN = 16
+
+/**
+ * The mappings that one subflow has declared and the peer has not wholly acknowledged, oldest first: a circular queue, contiguous
+ * in SeqOff. An entry never changes (RFC 8684 §3.3.1: a sender MUST NOT change a mapping after it has been declared); the
+ * retransmission of any of its bytes repeats it as it is.
+ *
+ *     seq   1 -------- 60001 ------ 120001 ----- end
+ *     data  0          60000        7000            <- a reinjection: lower DSN, higher sequence number
+ *
+ * Held only while something is unacknowledged; `TxMappingsPool` recycles it.
+ */
+export class TxMappings {
+  private seqs = new Float64Array(MIN_LEN)
+  private datas = new Float64Array(MIN_LEN)
+  /** DSS checksum of each, -1: none. */
+  private sums = new Int32Array(MIN_LEN)
+  private head = 0
+  count = 0
+  /** SeqOff behind the last mapping. */
+  end: SeqOff = 0
+  /** Everything below was acknowledged; may lie inside the first entry. */
+  private una: SeqOff = 0
+  /** Entries whose DataOff lies below that of an older one. While 0 the smallest DataOff is the first. */
+  private unordered = 0
+  private minData: DataOff = 0
+  private isMinKnown = false
+
+  open(at: SeqOff): void {
+    this.head = 0
+    this.count = 0
+    this.end = at
+    this.una = at
+    this.unordered = 0
+    this.isMinKnown = false
+  }
+
+  /** Declares [end, end + len) of the subflow as [data, data + len). @param sum DSS checksum or -1. */
+  push(seq: SeqOff, data: DataOff, len: number, sum: number): void {
+    invariant(this.count === 0 || seq === this.end, 'tx mappings: gap in the subflow sequence')
+    if (this.count === 0) this.open(seq)
+    if (this.count === this.seqs.length) this.grow()
+    const last = this.count > 0 ? (this.datas[this.slot(this.count - 1)] as number) : -1
+    const i = this.slot(this.count)
+    this.seqs[i] = seq
+    this.datas[i] = data
+    this.sums[i] = sum
+    this.count++
+    this.end = seq + len
+    if (data < last) this.unordered++
+    if (this.isMinKnown && data < this.minData) this.minData = data
+  }
+
+  /** Index of the mapping that holds byte `at`, or -1. */
+  find(at: SeqOff): number {
+    if (this.count === 0 || at < this.seqAt(0) || at >= this.end) return -1
+    let lo = 0
+    let hi = this.count - 1
+    while (lo < hi) {
+      const mid = (lo + hi + 1) >> 1
+      if (this.seqAt(mid) <= at) lo = mid
+      else hi = mid - 1
+    }
+    return lo
+  }
+
+  seqAt(i: number): SeqOff {
+    return this.seqs[this.slot(i)] as number
+  }
+
+  dataAt(i: number): DataOff {
+    return this.datas[this.slot(i)] as number
+  }
+
+  sumAt(i: number): number {
+    return this.sums[this.slot(i)] as number
+  }
+
+  /** SeqOff behind mapping `i`. */
+  endAt(i: number): SeqOff {
+    return i + 1 < this.count ? this.seqAt(i + 1) : this.end
+  }
+
+  lenAt(i: number): number {
+    return this.endAt(i) - this.seqAt(i)
+  }
+
+  /** First byte of mapping `i` that is not acknowledged on the subflow. */
+  unackedFrom(i: number): SeqOff {
+    return Math.max(this.seqAt(i), this.una)
+  }
+
+  /** The peer acknowledged everything below `una` on this subflow. */
+  ackTo(una: SeqOff): void {
+    if (una > this.una) this.una = una
+    while (this.count > 0 && this.endAt(0) <= una) {
+      if (this.count > 1 && this.dataAt(1) < this.dataAt(0)) this.unordered--
+      if (this.isMinKnown && this.dataAt(0) === this.minData) this.isMinKnown = false
+      this.head = (this.head + 1) & (this.seqs.length - 1)
+      this.count--
+    }
+  }
+
+  /**
+   * Smallest DataOff that is not acknowledged on this subflow, Infinity when all is: below it the subflow needs no bytes any more
+   * (RFC 8684 §3.3.2).
+   */
+  minUnacked(): DataOff {
+    if (this.count === 0) return Infinity
+    const first = this.dataAt(0) + (this.unackedFrom(0) - this.seqAt(0))
+    if (this.unordered === 0) return first
+    if (!this.isMinKnown) {
+      let min = Infinity
+      for (let i = 0; i < this.count; i++) min = Math.min(min, this.dataAt(i))
+      this.minData = min
+      this.isMinKnown = true
+    }
+    return Math.min(first, this.minData)
+  }
+
+  /** Whether every mapping has DataOff - SeqOff === `diff`: what RFC 8684 §3.7 calls contiguous, the condition of a fallback. */
+  isLinear(diff: number): boolean {
+    for (let i = 0; i < this.count; i++) if (this.dataAt(i) - this.seqAt(i) !== diff) return false
+    return true
+  }
+
+  get capacity(): number {
+    return this.seqs.length
+  }
+
+  private slot(i: number): number {
+    return (this.head + i) & (this.seqs.length - 1)
+  }
+
+  private grow(): void {
+    const len = this.seqs.length * 2
+    const seqs = new Float64Array(len)
+    const datas = new Float64Array(len)
+    const sums = new Int32Array(len)
+    for (let i = 0; i < this.count; i++) {
+      const from = this.slot(i)
+      seqs[i] = this.seqs[from] as number
+      datas[i] = this.datas[from] as number
+      sums[i] = this.sums[from] as number
+    }
+    this.seqs = seqs
+    this.datas = datas
+    this.sums = sums
+    this.head = 0
+  }
+}
+
+/** Recycles mapping queues, so that request-response traffic allocates none and an idle subflow holds none. */
+export class TxMappingsPool {
+  private readonly free: TxMappings[] = []
+
+  take(at: SeqOff): TxMappings {
+    const m = this.free.pop() ?? new TxMappings()
+    m.open(at)
+    return m
+  }
+
+  give(m: TxMappings): void {
+    if (this.free.length < 64 && m.capacity <= 1024) this.free.push(m)
+  }
+}

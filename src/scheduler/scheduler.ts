@@ -1,0 +1,76 @@
+import type { Micros } from '../base/time.js'
+
+/** What a scheduler may know of one subflow. Live values, read during a call and not kept. */
+export interface SubflowView {
+  /** Smoothed round-trip time, 0: unknown. */
+  readonly srttUs: Micros
+  readonly rttvarUs: Micros
+  /** Congestion window and bytes in the network. */
+  readonly cwnd: number
+  readonly inFlight: number
+  /** Payload of one full segment. */
+  readonly mss: number
+  /** Either end asked to use it only when nothing else is left (RFC 8684 §3.3.8). */
+  readonly isBackup: boolean
+  /** Established, not closing, and not already found unable to send in this round. */
+  readonly mayCarry: boolean
+  /** Retransmission timeouts in a row without an answer. */
+  readonly rtoCount: number
+  /** Price of a byte, see `Path.cost`. */
+  readonly cost: number
+  /** Bytes of new data that congestion and subflow window would let out now. */
+  sendSpace(): number
+}
+
+/** The subflows of one connection; the position in the list is the bit in a grant's mask. At most 31. */
+export interface SchedulerView {
+  readonly subflows: readonly SubflowView[]
+}
+
+/** A scheduler's answer: which subflows get the next bytes, each of them the same ones, and how many. A scratch object. */
+export class Grant {
+  /** Bit i set: subflow i of the view. Several bits: each sends its own copy. */
+  mask = 0
+  /** Bytes, 1-65 535: one mapping is at most that long (RFC 8684 §3.3.1). */
+  len = 0
+
+  clear(): void {
+    this.mask = 0
+    this.len = 0
+  }
+}
+
+/** Longest data-level mapping (16-bit length field). */
+export const GRANT_MAX = 65_535
+
+/** Why bytes go out a second time. */
+export const REINJECT_RTO = 0
+export const REINJECT_SUBFLOW_LOST = 1
+/** The data-level timer fired. */
+export const REINJECT_DATA_RTO = 2
+export type ReinjectCause = 0 | 1 | 2
+
+export const SUBFLOW_UP = 0
+export const SUBFLOW_DOWN = 1
+export const SUBFLOW_PRIORITY = 2
+export const SUBFLOW_RTO = 3
+export type SubflowEvent = 0 | 1 | 2 | 3
+
+/**
+ * Decides which subflow carries which bytes. Asked whenever something changed (ACK, timeout, path, priority, new data), again and
+ * again until it grants nothing. One instance per connection; it keeps whatever state it wants.
+ */
+export interface Scheduler {
+  readonly name: string
+  /**
+   * New data. @param pending bytes that wait and that the peer's data window admits. @param peerWindow what is left of that
+   * window. Fills `out` and returns true, or returns false: wait.
+   */
+  select(view: SchedulerView, pending: number, peerWindow: number, now: Micros, out: Grant): boolean
+  /** `len` bytes to be sent again. @param exclude mask of subflows that carry them already. */
+  reinject(view: SchedulerView, exclude: number, len: number, cause: ReinjectCause, now: Micros, out: Grant): boolean
+  /** Something happened to subflow `index` of the view. */
+  onEvent(event: SubflowEvent, index: number, now: Micros): void
+}
+
+export type SchedulerFactory = () => Scheduler
