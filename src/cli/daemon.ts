@@ -138,7 +138,8 @@ async function run(config: DaemonConfig, log: Log, setup: Setup, device: TunDevi
       receiveBuffer: config.receiveBuffer,
       heldMax: config.heldConnects,
       heldPerDestination: config.heldPerDestination,
-      onInternalError: (error) => log.error('a connection hit a bug and was reset', { stack: error instanceof Error ? error.stack : String(error) }),
+      onInternalError: (error) =>
+        log.error('a connection hit a bug and was reset', { stack: error instanceof Error ? error.stack : String(error) }),
     }),
   )
   let stop = () => {}
@@ -168,7 +169,14 @@ async function run(config: DaemonConfig, log: Log, setup: Setup, device: TunDevi
 }
 
 /** One more path by hand, for live connections too. @throws {MptcpError} and leaves everything as it was. */
-async function addPath(config: DaemonConfig, setup: Setup, applied: AppliedPlan, engine: Engine, loop: EngineLoop, text: string): Promise<void> {
+async function addPath(
+  config: DaemonConfig,
+  setup: Setup,
+  applied: AppliedPlan,
+  engine: Engine,
+  loop: EngineLoop,
+  text: string,
+): Promise<void> {
   const facts = await readFacts()
   const known = setup.book.egresses.length
   const nextId = Math.max(...engine.config.paths.map((path) => path.id)) + 1
@@ -183,7 +191,8 @@ async function addPath(config: DaemonConfig, setup: Setup, applied: AppliedPlan,
 
 function removePath(engine: Engine, label: string): void {
   const kept = engine.config.paths.filter((path, i) => i === 0 || path.label !== label)
-  if (kept.length === engine.config.paths.length) throw new MptcpError('ERR_PATH_UNKNOWN', `there is no path '${label}': see mptcpd-user status`)
+  if (kept.length === engine.config.paths.length)
+    throw new MptcpError('ERR_PATH_UNKNOWN', `there is no path '${label}': see mptcpd-user status`)
   engine.config.paths = kept
 }
 
@@ -196,7 +205,9 @@ function openTun(name: string, onGone: () => void): TunDevice {
       throw new MptcpError('ERR_PRIVILEGE', `opening ${name} needs CAP_NET_ADMIN and access to /dev/net/tun: run as root`, { cause: error })
     }
     if (code === 'EEXIST' || code === 'EBUSY') {
-      throw new MptcpError('ERR_TUN_TAKEN', `interface ${name} exists already: stop who uses it, or choose another by --tun`, { cause: error })
+      throw new MptcpError('ERR_TUN_TAKEN', `interface ${name} exists already: stop who uses it, or choose another by --tun`, {
+        cause: error,
+      })
     }
     if (code === 'ENOENT') throw new MptcpError('ERR_TUN_MISSING', '/dev/net/tun does not exist: load the module tun', { cause: error })
     throw error

@@ -98,7 +98,13 @@ export class AddressBook {
     const address = this.next(prefix)
     this.sources.set(key, address)
     this.stackAddresses.push({ address, isDefault: false })
-    this.egresses.push({ family: prefix.family, source: address.toString(), device, gateway: gateway?.toString() ?? null, index: this.egresses.length })
+    this.egresses.push({
+      family: prefix.family,
+      source: address.toString(),
+      device,
+      gateway: gateway?.toString() ?? null,
+      index: this.egresses.length,
+    })
     return address
   }
 
@@ -116,7 +122,8 @@ export class AddressBook {
 function deviceOf(source: string, facts: HostFacts): string {
   if (facts.mtus.has(source)) return source
   const device = facts.deviceByAddress.get(source)
-  if (device === undefined) throw new MptcpError('ERR_PATH_SOURCE', `path source '${source}' is neither an interface nor an address of this host`)
+  if (device === undefined)
+    throw new MptcpError('ERR_PATH_SOURCE', `path source '${source}' is neither an interface nor an address of this host`)
   return device
 }
 

@@ -21,7 +21,9 @@ export interface ControlRequest {
 }
 
 /** One line of JSON back. */
-export type ControlReply = { readonly ok: true; readonly result: unknown } | { readonly ok: false; readonly code: string; readonly message: string }
+export type ControlReply =
+  | { readonly ok: true; readonly result: unknown }
+  | { readonly ok: false; readonly code: string; readonly message: string }
 
 export type ControlHandler = (args: Readonly<Record<string, unknown>>) => unknown
 
@@ -47,7 +49,8 @@ export class ControlServer {
   /** Listens at `path`; what a killed daemon left there is replaced. @throws {MptcpError} ERR_CONTROL_IN_USE when somebody answers there. */
   static async open(path: string, handlers: Readonly<Record<string, ControlHandler>>): Promise<ControlServer> {
     mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
-    if (await isAnswered(path)) throw new MptcpError('ERR_CONTROL_IN_USE', `another daemon answers at ${path}: stop it or use another --tun`)
+    if (await isAnswered(path))
+      throw new MptcpError('ERR_CONTROL_IN_USE', `another daemon answers at ${path}: stop it or use another --tun`)
     rmSync(path, { force: true })
     const control = new ControlServer(path, handlers)
     const umask = process.umask(0o117)

@@ -286,6 +286,8 @@ export class Engine {
 export interface Connection extends Owner {
   readonly id: number
   readonly conn: MptcpConnection
+  /** When it began. */
+  readonly since: Micros
   /** Resets it; the next turn sends. */
   abort(now: Micros): void
 }

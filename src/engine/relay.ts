@@ -7,6 +7,7 @@ import type { HalfOpen } from '../tcp/half-open.js'
 import { PlainFlow } from '../tcp/plain.js'
 import * as st from '../tcp/state.js'
 import type { Engine } from './engine.js'
+import { isSpent, releaseSubflows } from './leg.js'
 import { Flow, type HeldSyn, type Owner, type Port } from './owner.js'
 
 /** Segments that one pump sends towards the application; 16 super-segments are 1 MB. */
@@ -44,7 +45,8 @@ export class Relay implements Owner, HeldSyn {
   private readonly engine: Engine
   private readonly up: StreamQueue
   private readonly down: StreamQueue
-  private isHeld = true
+  /** The application's SYN is not answered yet. */
+  isHeld = true
   private isConnClosed = false
   private isAppClosed = false
   /** The application gets its RST at the latest now (the server reset, and bytes are still on their way); NEVER: no such thing. */
@@ -113,7 +115,7 @@ export class Relay implements Owner, HeldSyn {
     if ((events & C_ESTABLISHED) !== 0) this.onEstablished(now)
     if ((events & C_CLOSED) !== 0) this.onConnClosed(now)
     if (this.app !== null && this.pumpApp(this.app, tx, now)) hasMore = true
-    if (this.isConnClosed && !this.isHeld && this.app === null) this.remove()
+    if (this.isConnClosed && !this.isHeld && this.app === null && isSpent(this.conn)) this.remove()
     return hasMore
   }
 
@@ -210,7 +212,7 @@ export class Relay implements Owner, HeldSyn {
     if (this.timer < 0) return
     if (this.isHeld) this.unhold()
     if (this.app !== null) engine.release(this.app)
-    this.conn.dispose()
+    releaseSubflows(engine, this.conn)
     this.up.clear()
     this.down.clear()
     engine.env.forget(this.conn)

@@ -7,6 +7,7 @@ import type { Micros } from '../base/time.js'
 import { C_CLOSED, C_ESTABLISHED, MptcpConnection } from '../mptcp/connection.js'
 import * as st from '../tcp/state.js'
 import type { Engine } from './engine.js'
+import { isSpent, releaseSubflows } from './leg.js'
 import type { Owner, Port } from './owner.js'
 
 /** Bytes handed to the reader in one piece, and the stream's own buffers. */
@@ -45,6 +46,7 @@ export class MptcpStream extends Duplex implements Owner {
   private isDestroyedByUser = false
   private isConnClosed = false
   private isV4 = true
+  since: Micros = 0
 
   constructor(engine: Engine) {
     super({ allowHalfOpen: true, writableHighWaterMark: CHUNK_LEN, readableHighWaterMark: CHUNK_LEN })
@@ -65,6 +67,7 @@ export class MptcpStream extends Duplex implements Owner {
       throw new MptcpError('ERR_MPTCP_NO_PATH', `no path to ${remote}: give the stack an IPv${remote.isV4 ? 4 : 6} address`)
     }
     this.isV4 = remote.isV4
+    this.since = now
     engine.addOwner(this)
     engine.env.adopt(this.conn, this)
     engine.connections.add(this)
@@ -113,7 +116,7 @@ export class MptcpStream extends Duplex implements Owner {
       this.push(null)
     }
     if (queue.base > before) this.engine.mark(this) // the window opened
-    if (this.isConnClosed && queue.isEmpty) this.remove()
+    this.removeIfOver()
   }
 
   // ---------------------------------------------------------------- the engine's side, inside of turns
@@ -133,6 +136,7 @@ export class MptcpStream extends Duplex implements Owner {
       process.nextTick(() => this.deliver())
     }
     if ((events & C_CLOSED) !== 0) this.onClosed()
+    this.removeIfOver()
     return hasMore
   }
 
@@ -151,9 +155,14 @@ export class MptcpStream extends Duplex implements Owner {
   private onClosed(): void {
     this.isConnClosed = true
     const error = ERRORS[this.conn.cause]
-    if (error === undefined && !this.isDestroyedByUser && !this.recvQueue.isEmpty) return // the reader still has to take the rest
-    this.remove()
-    if (error !== undefined && !this.isDestroyedByUser) process.nextTick(() => this.destroy(new MptcpError(error.code, error.text)))
+    if (error === undefined || this.isDestroyedByUser) return
+    this.recvQueue.clear()
+    process.nextTick(() => this.destroy(new MptcpError(error.code, error.text)))
+  }
+
+  /** Nothing more to exchange with the peer, nothing more for the reader. */
+  private removeIfOver(): void {
+    if (this.isConnClosed && isSpent(this.conn) && (this.recvQueue.isEmpty || this.isDestroyedByUser)) this.remove()
   }
 
   nextTimeout(): Micros {
@@ -184,6 +193,7 @@ export class MptcpStream extends Duplex implements Owner {
     if (this.timer < 0) return
     const { engine } = this
     this.isConnClosed = true
+    releaseSubflows(engine, this.conn)
     this.sendQueue.clear()
     this.recvQueue.clear()
     engine.env.forget(this.conn)

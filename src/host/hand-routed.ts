@@ -110,10 +110,7 @@ function familySteps(facts: HostFacts, options: HandRoutedOptions, f: FamilyPlan
 
 /** The plan of one more egress while the rest stands already. @param facts read anew. */
 export function egressPlan(facts: HostFacts, tun: string, family: FamilyPlan, egress: EgressPlan): Plan {
-  return [
-    ...egressSteps(usableRoutes(facts, family.family, tun), egress),
-    ...forwardingSteps(facts, tun, family, [egress.device]),
-  ]
+  return [...egressSteps(usableRoutes(facts, family.family, tun), egress), ...forwardingSteps(facts, tun, family, [egress.device])]
 }
 
 function egressSteps(usable: readonly string[], egress: EgressPlan): Step[] {

@@ -1,6 +1,5 @@
 import type { Command } from 'commander'
 import { daemonConfig, type LogLevel } from '../../config/daemon-config.js'
-import { Daemon } from '../daemon.js'
 import { EXIT_FAILURE, EXIT_OK } from '../exit-codes.js'
 import { Log } from '../log.js'
 
@@ -22,9 +21,19 @@ export function addRunCommand(program: Command): void {
     .command('run', { isDefault: true })
     .description('run the daemon in the foreground: create the TUN interface and carry what is routed at it')
     .option('--tun <name>', 'name of the interface', 'tun0')
-    .option('--address <prefix>', 'own address with prefix length; once per family (default: 198.18.0.1/29, fd00:198:18::1/64)', collect, [])
+    .option(
+      '--address <prefix>',
+      'own address with prefix length; once per family (default: 198.18.0.1/29, fd00:198:18::1/64)',
+      collect,
+      [],
+    )
     .option('--no-ipv6', 'carry IPv4 only')
-    .option('--path <path>', 'one more path: SOURCE[@GATEWAY][,DST[:PORT]]; SOURCE is an interface, an address of it, or default', collect, [])
+    .option(
+      '--path <path>',
+      'one more path: SOURCE[@GATEWAY][,DST[:PORT]]; SOURCE is an interface, an address of it, or default',
+      collect,
+      [],
+    )
     .option('--no-mptcp', 'speak plain TCP towards servers')
     .option('--checksum', 'use DSS checksums', false)
     .option('--log <level>', 'error, warn, info or debug', 'info')
@@ -47,6 +56,7 @@ async function runDaemon(options: RunOptions): Promise<number> {
   })
   const log = new Log(config.log)
   const signalled = firstSignal()
+  const { Daemon } = await import('../daemon.js') // the other commands start without it
   const daemon = await Daemon.start(config, log)
   process.stdout.write(`${daemon.readyLine()}\n`)
   await Promise.race([signalled, daemon.stopAsked])

@@ -41,7 +41,18 @@ t.test('paths by hand', (t) => {
   t.same(show('default,198.51.100.9:443'), [null, null, '198.51.100.9', 443])
   t.same(show('vpn0,[2001:db8::9]:443'), ['vpn0', null, '2001:db8::9', 443])
   t.same(show('vpn0,[2001:db8::9]'), ['vpn0', null, '2001:db8::9', 0])
-  for (const text of ['', ',1.2.3.4', 'eth1,', 'eth1,host', 'eth1,1.2.3.4:0', 'eth1,1.2.3.4:65536', 'default@1.2.3.4', 'a b', 'eth1,1.2.3.4,5', 'eth1@x']) {
+  for (const text of [
+    '',
+    ',1.2.3.4',
+    'eth1,',
+    'eth1,host',
+    'eth1,1.2.3.4:0',
+    'eth1,1.2.3.4:65536',
+    'default@1.2.3.4',
+    'a b',
+    'eth1,1.2.3.4,5',
+    'eth1@x',
+  ]) {
     t.throws(() => parsePathSpec(text), { code: 'ERR_PATH_SPEC' }, text)
   }
   t.end()

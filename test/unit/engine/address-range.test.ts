@@ -20,7 +20,21 @@ t.test('a range contains its prefix and nothing else', (t) => {
 })
 
 t.test('martians: addresses that no TCP segment may have', (t) => {
-  for (const text of ['0.0.0.0', '0.1.2.3', '127.0.0.1', '224.0.0.1', '239.255.255.255', '240.0.0.1', '255.255.255.255', '::', '::1', 'ff02::1', 'fe80::1', 'febf::1', '::192.0.2.1']) {
+  for (const text of [
+    '0.0.0.0',
+    '0.1.2.3',
+    '127.0.0.1',
+    '224.0.0.1',
+    '239.255.255.255',
+    '240.0.0.1',
+    '255.255.255.255',
+    '::',
+    '::1',
+    'ff02::1',
+    'fe80::1',
+    'febf::1',
+    '::192.0.2.1',
+  ]) {
     const a = parseAddress(text)
     t.ok(isMartian(a.w0, a.w1, a.w2, a.w3), text)
   }

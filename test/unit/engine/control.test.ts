@@ -51,7 +51,10 @@ t.test('garbage and several requests in one piece are answered line by line', as
     text += chunk as string
     if (text.split('\n').length === 5) break
   }
-  const replies = text.trim().split('\n').map((line) => JSON.parse(line) as { ok: boolean; code?: string; result?: unknown })
+  const replies = text
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { ok: boolean; code?: string; result?: unknown })
   t.match(replies[0], { ok: false, code: 'ERR_CONTROL_SYNTAX' })
   t.match(replies[1], { ok: true, result: 'done' })
   t.match(replies[2], { ok: true, result: { n: 2 } })

@@ -1,0 +1,81 @@
+import type { ConnectionStatus, Status, SubflowStatus } from '../engine/status.js'
+
+/** Lines of connections shown before the rest is only counted. */
+const MAX_CONNECTIONS = 100
+
+/** The status for people. */
+export function formatStatus(status: Status): string {
+  const lines: string[] = []
+  const { daemon } = status
+  if (daemon !== undefined) {
+    lines.push(
+      `${daemon.tun}: mptcpd-user ${daemon.version}, pid ${daemon.pid}, up ${duration(daemon.uptimeMs * 1000)}, ${(status.addresses ?? []).join(' ')}`,
+    )
+  }
+  const mptcp = status.connections.filter((c) => c.isMptcp).length
+  const fallen = status.connections.filter((c) => c.fallback !== null).length
+  lines.push(
+    `connections: ${status.connections.length} (${mptcp} MPTCP, ${fallen} fallen back, ${status.held} connecting), ` +
+      `memory ${size(status.memory.inUse)} of ${size(status.memory.total)}`,
+  )
+  lines.push(`paths: ${status.paths.map((path) => path.label).join(', ')}`)
+  for (const connection of status.connections.slice(0, MAX_CONNECTIONS)) lines.push('', ...connectionLines(connection))
+  if (status.connections.length > MAX_CONNECTIONS)
+    lines.push('', `... and ${status.connections.length - MAX_CONNECTIONS} more (--json shows all)`)
+  return `${lines.join('\n')}\n`
+}
+
+function connectionLines(c: ConnectionStatus): string[] {
+  const kind = c.isMptcp ? 'MPTCP' : c.fallback === null ? 'connecting' : `TCP (${c.fallback})`
+  const head = `#${c.id} ${c.application ?? 'library'} -> ${c.destination}  ${c.state}  ${kind}  ${duration(c.ageUs)}`
+  if (c.subflows.length === 0) return [head]
+  const rows = c.subflows.map(subflowCells)
+  const table = [['path', 'state', 'from', 'to', 'rtt', 'cwnd', 'sent', 'received', 'retrans'], ...rows]
+  const widths = (table[0] as string[]).map((_, i) => Math.max(...table.map((row) => (row[i] as string).length)))
+  return [
+    head,
+    ...table.map(
+      (row) =>
+        `    ${row
+          .map((cell, i) => cell.padEnd(widths[i] as number))
+          .join('  ')
+          .trimEnd()}`,
+    ),
+  ]
+}
+
+function subflowCells(s: SubflowStatus): string[] {
+  return [
+    s.path + (s.isBackup ? ' (backup)' : ''),
+    s.phase === 'open' || s.phase === 'plain' ? s.state : `${s.state}/${s.phase}`,
+    s.local,
+    s.remote,
+    s.rttUs === 0 ? '-' : `${(s.rttUs / 1000).toFixed(1)} ms`,
+    size(s.cwnd),
+    size(s.bytesSent),
+    size(s.bytesReceived),
+    String(s.retransSegs),
+  ]
+}
+
+/** Counters as `nstat` prints them, those that are 0 only with `all`. */
+export function formatCounters(counters: Readonly<Record<string, number>>, all: boolean): string {
+  const shown = Object.entries(counters).filter(([, value]) => all || value !== 0)
+  return shown.map(([name, value]) => `${name.padEnd(36)}${value}\n`).join('')
+}
+
+function size(bytes: number): string {
+  let value = bytes
+  for (const unit of ['B', 'kB', 'MB', 'GB']) {
+    if (value < 1000) return unit === 'B' ? `${value} B` : `${value.toFixed(1)} ${unit}`
+    value /= 1000
+  }
+  return `${value.toFixed(1)} TB`
+}
+
+function duration(us: number): string {
+  const s = us / 1e6
+  if (s < 120) return `${s.toFixed(1)} s`
+  const minutes = Math.floor(s / 60)
+  return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`
+}

@@ -1,0 +1,165 @@
+import type { Tuple } from '../base/address.js'
+import type { Micros } from '../base/time.js'
+import { FALLBACK_NAMES, FB_NONE } from '../mptcp/fallback.js'
+import { PHASE_NAMES, type Subflow } from '../mptcp/subflow.js'
+import { STATE_NAMES } from '../tcp/state.js'
+import type { Connection, Engine } from './engine.js'
+import { addCounters } from './metrics.js'
+import { Relay } from './relay.js'
+
+/** One subflow, as `status --json` shows it. Times in microseconds, windows and amounts in bytes. */
+export interface SubflowStatus {
+  readonly path: string
+  readonly id: number
+  readonly local: string
+  readonly remote: string
+  /** TCP state. */
+  readonly state: string
+  /** MPTCP's view: syn, unconfirmed, joining, open, plain, dead. */
+  readonly phase: string
+  readonly isBackup: boolean
+  readonly rttUs: number
+  readonly rttVarUs: number
+  readonly minRttUs: number
+  readonly rtoUs: number
+  readonly mss: number
+  readonly cwnd: number
+  /** null: no congestion yet. */
+  readonly ssthresh: number | null
+  readonly inFlight: number
+  readonly bytesSent: number
+  readonly bytesAcked: number
+  readonly bytesReceived: number
+  readonly segsOut: number
+  readonly segsIn: number
+  readonly retransSegs: number
+}
+
+export interface ConnectionStatus {
+  readonly id: number
+  /** The application's address, null for a connection of the embedding program. */
+  readonly application: string | null
+  readonly destination: string
+  /** State of the application's side; `held`: its SYN waits for the server. */
+  readonly state: string
+  readonly ageUs: number
+  readonly isMptcp: boolean
+  /** Why it is plain TCP, null when it is not (yet). */
+  readonly fallback: string | null
+  readonly subflows: readonly SubflowStatus[]
+}
+
+/** `version` changes when a field changes its meaning or goes; new ones may come at any time. */
+export interface Status {
+  readonly version: 1
+  readonly connections: readonly ConnectionStatus[]
+  readonly held: number
+  readonly flows: number
+  readonly memory: { readonly inUse: number; readonly total: number }
+  readonly paths: readonly {
+    readonly id: number
+    readonly label: string
+    readonly source: string | null
+    readonly destination: string | null
+  }[]
+  readonly counters: Readonly<Record<string, number>>
+  readonly daemon?: {
+    readonly version: string
+    readonly pid: number
+    readonly tun: string
+    readonly mptcp: boolean
+    readonly uptimeMs: number
+  }
+  readonly addresses?: readonly string[]
+  readonly device?: Readonly<Record<string, number | undefined>>
+}
+
+/** A snapshot of everything that can be seen from outside. Allocates freely: not for the turn. */
+export function statusOf(engine: Engine, now: Micros): Status {
+  return {
+    version: 1,
+    connections: [...engine.connections].map((connection) => connectionStatus(connection, now)),
+    held: engine.interceptor.held,
+    flows: engine.flowCount,
+    memory: { inUse: engine.budget.inUse, total: engine.budget.total },
+    paths: engine.config.paths.map((path) => ({
+      id: path.id,
+      label: path.label,
+      source: path.source?.toString() ?? null,
+      destination: path.destination === null ? null : endpointText(path.destination.toString(), path.destinationPort),
+    })),
+    counters: countersOf(engine),
+  }
+}
+
+/** All counters as one flat object. Names with the prefix TcpExt or MPTcpExt are Linux's; segment totals include live flows. */
+export function countersOf(engine: Engine): Record<string, number> {
+  const all: Record<string, number> = {}
+  addCounters(all, engine.counters)
+  for (const [name, value] of Object.entries(engine.mptcpCounters)) {
+    if (typeof value === 'number') all[`MPTcpExt${name}`] = value
+  }
+  engine.flows.forEach((flow) => {
+    if (flow.endpoint === null) return
+    all.TcpOutSegs = (all.TcpOutSegs ?? 0) + flow.endpoint.segsOut
+    all.TcpRetransSegs = (all.TcpRetransSegs ?? 0) + flow.endpoint.retransSegs
+  })
+  all.EngineConnections = engine.connections.size
+  all.EngineFlows = engine.flowCount
+  return all
+}
+
+function connectionStatus(connection: Connection, now: Micros): ConnectionStatus {
+  const { conn } = connection
+  const relay = connection instanceof Relay ? connection : null
+  const tuple = relay?.half.tuple ?? null
+  const first = conn.subflows[0]?.ep.tuple
+  const state = relay === null ? 'stream' : relay.app === null ? (relay.isHeld ? 'held' : 'closed') : (STATE_NAMES[relay.app.state] ?? '')
+  return {
+    id: connection.id,
+    application: tuple === null ? null : endpointText(tuple.remote.toString(), tuple.remotePort),
+    destination: tuple !== null ? endpointText(tuple.local.toString(), tuple.localPort) : first === undefined ? '' : remoteText(first),
+    state,
+    ageUs: now - connection.since,
+    isMptcp: conn.isMptcp,
+    fallback: conn.fallbackReason === FB_NONE ? null : (FALLBACK_NAMES[conn.fallbackReason] ?? ''),
+    subflows: conn.subflows.map(subflowStatus),
+  }
+}
+
+function subflowStatus(s: Subflow): SubflowStatus {
+  const ep = s.ep
+  return {
+    path: s.path.label,
+    id: s.id,
+    local: endpointText(ep.tuple.local.toString(), ep.tuple.localPort),
+    remote: remoteText(ep.tuple),
+    state: STATE_NAMES[ep.state] ?? '',
+    phase: PHASE_NAMES[s.phase] ?? '',
+    isBackup: s.isBackupHere || s.isPeerBackup,
+    rttUs: ep.srttUs,
+    rttVarUs: ep.rttvarUs,
+    minRttUs: Number.isFinite(ep.minRttUs) ? ep.minRttUs : 0,
+    rtoUs: ep.rtoUs(),
+    mss: ep.mss,
+    cwnd: ep.cwnd,
+    ssthresh: Number.isFinite(ep.ssthresh) ? ep.ssthresh : null,
+    inFlight: ep.inFlight,
+    bytesSent: Math.max(0, ep.sndNxt - 1),
+    bytesAcked: ep.bytesAcked,
+    bytesReceived: ep.bytesReceived,
+    segsOut: ep.segsOut,
+    segsIn: ep.segsIn,
+    retransSegs: ep.retransSegs,
+  }
+}
+
+function remoteText(t: Tuple): string {
+  return endpointText(t.remote.toString(), t.remotePort)
+}
+
+/** Address and port as in a URL; port 0 is left out. */
+export function endpointText(address: string, port: number): string {
+  const host = address.includes(':') ? `[${address}]` : address
+  return port === 0 ? host : `${host}:${port}`
+}

@@ -1,0 +1,117 @@
+import { lookup } from 'node:dns/promises'
+import type { Duplex } from 'node:stream'
+import { MptcpError } from './base/errors.js'
+import { parseAddress, parsePrefix, type Prefix } from './config/address-text.js'
+import { AddressRange } from './engine/address-range.js'
+import { EngineConfig } from './engine/config.js'
+import { createEngine, type Engine } from './engine/engine.js'
+import { EngineLoop } from './engine/loop.js'
+import { randomHost } from './engine/random-host.js'
+import { countersOf, type Status, statusOf } from './engine/status.js'
+import { MptcpStream } from './engine/stream.js'
+import { mptcpConfig } from './mptcp/env.js'
+import { type Path, path } from './pathmgr/path.js'
+import { tcpConfig } from './tcp/config.js'
+import type { PacketDevice } from './tun/device.js'
+
+export { MptcpError } from './base/errors.js'
+export type { Status } from './engine/status.js'
+export type { MptcpStream } from './engine/stream.js'
+export type { DeviceCaps, PacketDevice } from './tun/device.js'
+export { TunDevice, type TunOptions } from './tun/tun-device.js'
+
+/** What a stack needs to know; unstable until 1.0. */
+export interface StackOptions {
+  /** Where packets go; stays the caller's to close. */
+  readonly device: PacketDevice
+  readonly config: StackConfig
+}
+
+export interface StackConfig {
+  /** The stack's own addresses with prefix length, at most one per family: `198.18.0.2/29`. */
+  readonly addresses: readonly string[]
+  /** Bytes of the largest IP packet towards peers, 68-65535. Default 1500. */
+  readonly mtu?: number
+  /** Speak MPTCP. Default true. */
+  readonly mptcp?: boolean
+  /** DSS checksums even when the peer does not ask for them. Default false. */
+  readonly checksum?: boolean
+  /** Further addresses of the stack, each one more path for every connection. */
+  readonly morePaths?: readonly string[]
+}
+
+export interface ConnectOptions {
+  /** Name or address of the server. */
+  readonly host: string
+  /** 1-65535. */
+  readonly port: number
+}
+
+/** An MPTCP stack of this program's own, over a packet device. */
+export interface Stack {
+  /** Opens a connection; 'connect' follows, or 'error' with a code like those of `net.Socket`. */
+  connect(options: ConnectOptions): MptcpStream & Duplex
+  /** Everything that can be seen: connections, subflows, counters. */
+  status(): Status
+  /** Counters under the names of `nstat`. */
+  counters(): Record<string, number>
+  /** Resets all connections and stops. */
+  close(): void
+}
+
+/** @throws {MptcpError} ERR_ADDRESS, ERR_NATIVE_MISSING */
+export function createStack(options: StackOptions): Stack {
+  const engine = createEngine(randomHost(), [options.device], engineConfigOf(options))
+  const loop = new EngineLoop(engine)
+  return {
+    connect: (target) => open(engine, loop, target),
+    status: () => statusOf(engine, loop.clock.now()),
+    counters: () => countersOf(engine),
+    close: () => {
+      const now = loop.clock.now()
+      for (const connection of [...engine.connections]) connection.abort(now)
+      engine.turn(now)
+      loop.stop()
+    },
+  }
+}
+
+function engineConfigOf({ device, config }: StackOptions): EngineConfig {
+  const mtu = config.mtu ?? 1500
+  const prefixes = config.addresses.map(parsePrefix)
+  const more = (config.morePaths ?? []).map(parsePrefix)
+  const paths: Path[] = [path(), ...more.map((prefix, i) => path({ id: i + 1, label: prefix.address.toString(), source: prefix.address }))]
+  const own = (prefix: Prefix) => new AddressRange(prefix.address, prefix.family === 4 ? 32 : 128)
+  return new EngineConfig({
+    intercept: false,
+    ownRanges: [...prefixes, ...more].map(own),
+    stackAddresses: prefixes.map((prefix) => ({ address: prefix.address, isDefault: true })),
+    paths,
+    mptcp: mptcpConfig({
+      tcp: tcpConfig({ mss4: mtu - 40, mss6: mtu - 60, gso: device.caps.gso }),
+      isEnabled: config.mptcp ?? true,
+      checksum: config.checksum ?? false,
+    }),
+  })
+}
+
+function open(engine: Engine, loop: EngineLoop, { host, port }: ConnectOptions): MptcpStream {
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new MptcpError('ERR_PORT', `port ${port} is not in 1-65535`)
+  const stream = new MptcpStream(engine)
+  const start = (address: string) => {
+    if (!stream.destroyed) stream.open(parseAddress(address), port, loop.clock.now())
+  }
+  const families = engine.config.stackAddresses.map((s) => (s.address.isV4 ? 4 : 6))
+  resolve(host, families)
+    .then(start)
+    .catch((error: unknown) => stream.destroy(error instanceof Error ? error : new MptcpError('ERR_LOOKUP', String(error))))
+  return stream
+}
+
+/** The first address of `host` whose family the stack speaks. */
+async function resolve(host: string, families: readonly (4 | 6)[]): Promise<string> {
+  const found = await lookup(host, { all: true })
+  const usable = found.find((entry) => families.includes(entry.family as 4 | 6))
+  if (usable === undefined) throw new MptcpError('ERR_MPTCP_NO_PATH', `${host} has no address of a family that the stack has`)
+  return usable.address
+}
