@@ -20,7 +20,7 @@ export const SEG_STRAY = 4
 export type SegmentClass = 0 | 1 | 2 | 3 | 4
 
 /** RFC 7323 §5.5: a timestamp older than this proves nothing any more. */
-const PAWS_IDLE_US = 24 * 24 * 3600 * US_PER_S
+const PAWS_IDLE_S = 24 * 24 * 3600
 
 /** What `classify` reads of an endpoint. */
 export interface Synchronized {
@@ -37,8 +37,12 @@ export function classify(ep: Synchronized, pkt: Packet, opts: TcpOptions, segOff
   const rcv = ep.rcv
   const isRst = (flags & RST) !== 0
   // RFC 7323 §5.3 R1: an old timestamp, unless the segment is a RST
-  if (ep.hasTimestamps && opts.hasTs && !isRst && ((opts.tsVal - rcv.tsRecent) | 0) < 0 && now - rcv.tsRecentAt < PAWS_IDLE_US) {
-    return (flags & SYN) !== 0 && ep.state !== SYN_RECEIVED ? SEG_CHALLENGE : pkt.payLen === 0 && segOff === rcv.rcvNxt ? SEG_DROP : SEG_CHALLENGE
+  if (ep.hasTimestamps && opts.hasTs && !isRst && ((opts.tsVal - rcv.tsRecent) | 0) < 0 && now / US_PER_S - rcv.tsRecentAtS < PAWS_IDLE_S) {
+    return (flags & SYN) !== 0 && ep.state !== SYN_RECEIVED
+      ? SEG_CHALLENGE
+      : pkt.payLen === 0 && segOff === rcv.rcvNxt
+        ? SEG_DROP
+        : SEG_CHALLENGE
   }
   const len = pkt.payLen + ((flags & FIN) !== 0 ? 1 : 0) + ((flags & SYN) !== 0 ? 1 : 0)
   if (!isInWindow(segOff, len, rcv.rcvNxt, rcv.edge)) return isRst ? SEG_DROP : SEG_CHALLENGE

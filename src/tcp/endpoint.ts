@@ -1,7 +1,7 @@
 import type { Tuple } from '../base/address.js'
 import { invariant } from '../base/errors.js'
 import type { TxRing } from '../base/rings.js'
-import { type Micros, NEVER, US_PER_MS } from '../base/time.js'
+import { type Micros, NEVER, US_PER_MS, US_PER_S } from '../base/time.js'
 import type { Packet } from '../wire/packet.js'
 import { seqOf, unwrap } from '../wire/seq.js'
 import { ACK, FIN, PSH, RST, SYN } from '../wire/tcp.js'
@@ -26,7 +26,7 @@ import {
   type TcpExtension,
 } from './extension.js'
 import type { HalfOpen } from './half-open.js'
-import { Handshake, type Negotiated, negotiate } from './handshake.js'
+import { Handshake, NOTHING_SETTLED, type Negotiated, negotiate } from './handshake.js'
 import { Receiver } from './receiver.js'
 import { burstMax, closeSegment, echoedMs, openOptionLen, openSegment, openSyn, segmentPayload, TS_LEN } from './segment-writer.js'
 import { Sender } from './sender.js'
@@ -34,6 +34,13 @@ import * as st from './state.js'
 
 /** Linux tcp_invalid_ratelimit: answers to unacceptable empty segments, and challenge ACKs, per connection. */
 const ANSWER_INTERVAL_US = 500 * US_PER_MS
+
+/** A RST has to be sent. */
+const DUE_RST = 1
+/** A window probe has to be sent. */
+const DUE_PROBE = 2
+/** Nothing but the SYN/ACK was received yet: pure ACKs repeat the third ACK. */
+const ONLY_SYNACK = 4
 
 const run = new Run()
 /** Stands for a segment without options. */
@@ -44,7 +51,6 @@ const NO_OPTIONS = new TcpOptions()
  * segments (into a tx ring) and the next deadline out. MPTCP enters through `ext` only.
  */
 export class TcpEndpoint {
-  readonly cfg: TcpConfig
   readonly tuple: Tuple
   /** Our and the peer's initial sequence number. */
   readonly iss: number
@@ -61,15 +67,10 @@ export class TcpEndpoint {
   private events = 0
   /** Payload per segment with all fixed options (timestamps) counted, extension options not. */
   mss = 0
-  peerMss = 0
-  sndWscale = 0
-  rcvWscale = 0
-  hasTimestamps = false
-  isSackOk = false
-  /** Nothing but the SYN/ACK was received yet: pure ACKs repeat the third ACK. */
-  private isAck3 = false
-  private isRstDue = false
-  private isProbeDue = false
+  /** What the SYNs settled; shared by all connections with the same outcome. */
+  private terms: Negotiated = NOTHING_SETTLED
+  /** DUE_RST, DUE_PROBE, ONLY_SYNACK. */
+  private bits = 0
   /** Sequence of our FIN once sent, -1 before. */
   private finSeq: SeqOff = -1
   /** Unanswered retransmissions and probes in a row. */
@@ -83,18 +84,35 @@ export class TcpEndpoint {
 
   /** @param iss initial sequence number (int32, RFC 6528: from a keyed hash or cryptographic randomness). */
   constructor(cfg: TcpConfig, tuple: Tuple, iss: number, source: SegmentSource, sink: SegmentSink, ext: TcpExtension) {
-    this.cfg = cfg
     this.tuple = tuple
     this.iss = iss | 0
     this.source = source
     this.sink = sink
     this.ext = ext
-    this.mss = this.mssLimit
+    this.mss = tuple.local.isV4 ? cfg.mss4 : cfg.mss6
     this.snd = new Sender(cfg, this.mss)
   }
 
   // ---------------------------------------------------------------- views
 
+  get cfg(): TcpConfig {
+    return this.snd.cfg
+  }
+  get peerMss(): number {
+    return this.terms.peerMss
+  }
+  get sndWscale(): number {
+    return this.terms.sndWscale
+  }
+  get rcvWscale(): number {
+    return this.terms.rcvWscale
+  }
+  get hasTimestamps(): boolean {
+    return this.terms.hasTimestamps
+  }
+  get isSackOk(): boolean {
+    return this.terms.isSackOk
+  }
   get srttUs(): Micros {
     return this.snd.rtt.srttUs
   }
@@ -153,7 +171,7 @@ export class TcpEndpoint {
   }
   /** Bytes of new data that cwnd and this flow's own window would let out now; one segment at least when nothing is in flight. */
   sendSpace(): number {
-    if (!this.canSend || this.isRstDue) return 0
+    if (!this.canSend || (this.bits & DUE_RST) !== 0) return 0
     const window = this.snd.sndEdge - this.snd.sndNxt
     let space = this.snd.cwndSpace()
     if (this.snd.flight === null && space < this.mss) space = this.mss
@@ -183,7 +201,7 @@ export class TcpEndpoint {
     this.state = st.SYN_RECEIVED
     this.irs = half.irs
     this.rcv.tsRecent = half.tsVal
-    this.rcv.tsRecentAt = now
+    this.rcv.tsRecentAtS = Math.floor(now / US_PER_S)
     this.adopt(half.peer)
     this.rcv.rcvNxt = 1
     this.rcv.lastAckSent = 1
@@ -196,12 +214,12 @@ export class TcpEndpoint {
     if (this.state === st.CLOSED) return
     const isSilent = this.state === st.SYN_SENT || this.state === st.TIME_WAIT
     this.finish(st.CAUSE_ABORTED)
-    this.isRstDue = !isSilent
+    if (!isSilent) this.bits |= DUE_RST
   }
 
   /** An empty segment below the window, which the peer must answer with its current ACK and window. */
   probe(): void {
-    this.isProbeDue = true
+    this.bits |= DUE_PROBE
   }
 
   /** A pure ACK at the next poll, to carry options or a window. */
@@ -270,14 +288,14 @@ export class TcpEndpoint {
     // RFC 7323 §4.3: only a segment at the left edge of what we acknowledged last
     if (opts.hasTs && segOff <= this.rcv.lastAckSent && ((opts.tsVal - this.rcv.tsRecent) | 0) >= 0) {
       this.rcv.tsRecent = opts.tsVal
-      this.rcv.tsRecentAt = now
+      this.rcv.tsRecentAtS = Math.floor(now / US_PER_S)
     }
     const verdict = this.ext.onOptions(pkt, opts, segOff, ackOff, now)
     if (verdict !== ON_CONTINUE) {
       if (verdict === ON_RESET) this.abort()
       return
     }
-    this.isAck3 = false
+    this.bits &= ~ONLY_SYNACK
     if (this.state === st.SYN_RECEIVED) this.establish(ackOff, now)
     this.onAck(pkt, opts, segOff, ackOff, now)
     if (this.state === st.CLOSED) return
@@ -293,7 +311,7 @@ export class TcpEndpoint {
     if (ackOff < una) return
     const window = pkt.window * 2 ** this.sndWscale
     const edgeBefore = snd.sndEdge
-    if (snd.updateWindow(segOff, ackOff, window, this.ext.peerEdge(ackOff, window))) this.events |= st.EV_ACKED
+    if (snd.updateWindow(segOff, window, this.ext.peerEdge(ackOff, window))) this.events |= st.EV_ACKED
     this.retries = 0
     const isDup = pkt.payLen === 0 && ackOff === una && snd.outstanding > 0 && snd.sndEdge === edgeBefore && (pkt.flags & FIN) === 0
     const echoMs = this.hasTimestamps && opts.hasTs ? echoedMs(this, opts.tsEcr, now) : -1
@@ -395,14 +413,14 @@ export class TcpEndpoint {
     this.rcv.lastAckSent = 1
     if (opts.hasTs) {
       this.rcv.tsRecent = opts.tsVal
-      this.rcv.tsRecentAt = now
+      this.rcv.tsRecentAtS = Math.floor(now / US_PER_S)
     }
     const peer = negotiate(this.cfg, opts, this.tuple.remote.isV4)
     const verdict = this.ext.onOptions(pkt, opts, 0, ackOff, now)
     if (verdict !== ON_CONTINUE) {
       if (verdict === ON_RESET) {
         this.finish(st.CAUSE_ABORTED)
-        this.isRstDue = true
+        this.bits |= DUE_RST
       }
       return
     }
@@ -415,21 +433,17 @@ export class TcpEndpoint {
     }
     const hs = this.hs
     if (hs !== null && hs.retries === 0 && hs.firstSentAt >= 0) this.snd.rtt.sample(now - hs.firstSentAt)
-    this.isAck3 = true
+    this.bits |= ONLY_SYNACK
     this.rcv.ackNow = true
     this.establish(ackOff, now)
     const window = pkt.window // never scaled in a SYN
-    this.snd.updateWindow(0, ackOff, window, this.ext.peerEdge(ackOff, window))
+    this.snd.updateWindow(0, window, this.ext.peerEdge(ackOff, window))
     if (pkt.payLen > 0) this.onPayload(pkt, 1, now)
     this.ext.afterSegment(now)
   }
 
   private adopt(peer: Negotiated): void {
-    this.peerMss = peer.peerMss
-    this.sndWscale = peer.sndWscale
-    this.rcvWscale = peer.rcvWscale
-    this.hasTimestamps = peer.hasTimestamps
-    this.isSackOk = peer.isSackOk
+    this.terms = peer
     this.mss = Math.min(this.mssLimit, peer.peerMss) - (peer.hasTimestamps ? TS_LEN : 0)
     this.snd.cc.cwnd = this.cfg.initialWindow * this.mss
   }
@@ -536,18 +550,18 @@ export class TcpEndpoint {
     // zero-window probe (RFC 9293 §3.8.6.1); the interval doubles like the RTO
     this.snd.rtt.backoff++
     this.snd.rexmitAt = now + this.rtoUs()
-    this.isProbeDue = true
+    this.bits |= DUE_PROBE
   }
 
   // ---------------------------------------------------------------- output
 
   /** Writes at most one (super-)segment. False: nothing to send now, or the ring is full. */
   pollTransmit(tx: TxRing, now: Micros): boolean {
-    if (this.isRstDue) return this.sendReset(tx, now)
+    if ((this.bits & DUE_RST) !== 0) return this.sendReset(tx, now)
     if (this.state === st.CLOSED) return this.rcv.ackNow && this.cause === st.CAUSE_FIN && this.sendAck(tx, now)
     if (this.hs !== null) return this.hs.isSynDue && this.sendSyn(tx, this.hs, now)
     if (this.state !== st.TIME_WAIT) {
-      if (this.isProbeDue && this.sendProbe(tx, now)) return true
+      if ((this.bits & DUE_PROBE) !== 0 && this.sendProbe(tx, now)) return true
       if (this.sendRetransmission(tx, now)) return true
       if (this.finSeq < 0 && this.sendNew(tx, now)) return true
     }
@@ -556,7 +570,7 @@ export class TcpEndpoint {
 
   /** What is left to say needs no more calls: the owner may forget the endpoint. */
   get isDone(): boolean {
-    return this.state === st.CLOSED && !this.isRstDue && !this.rcv.ackNow
+    return this.state === st.CLOSED && (this.bits & DUE_RST) === 0 && !this.rcv.ackNow
   }
 
   private isAckDue(): boolean {
@@ -670,7 +684,7 @@ export class TcpEndpoint {
 
   private sendAck(tx: TxRing, now: Micros): boolean {
     const at = this.snd.sndNxt
-    if (!openSegment(this, tx, this.isAck3 ? KIND_ACK3 : KIND_PURE_ACK, at, null, false, now)) return false
+    if (!openSegment(this, tx, (this.bits & ONLY_SYNACK) !== 0 ? KIND_ACK3 : KIND_PURE_ACK, at, null, false, now)) return false
     this.close(tx, ACK, at, 0)
     this.rcv.onAckSent(true)
     return true
@@ -680,7 +694,7 @@ export class TcpEndpoint {
     const at = this.snd.sndUna - 1 // already acknowledged: the peer must answer, and conntrack accepts it
     if (!openSegment(this, tx, KIND_PURE_ACK, at, null, false, now)) return false
     this.close(tx, ACK, at, 0)
-    this.isProbeDue = false
+    this.bits &= ~DUE_PROBE
     return true
   }
 
@@ -689,7 +703,7 @@ export class TcpEndpoint {
     if (!openSegment(this, tx, KIND_RST, at, null, false, now)) return false
     closeSegment(this, tx, this.rcv.rcvNxt === 0 ? RST : RST | ACK, at, 0, 0)
     this.segsOut++
-    this.isRstDue = false
+    this.bits &= ~DUE_RST
     this.rcv.ackNow = false
     return true
   }

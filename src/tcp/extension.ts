@@ -87,7 +87,16 @@ export interface TcpExtension {
    * Writes the options for a segment that starts at `seqOff`. `run` is the payload (DATA) or null. Returns the bytes written.
    * `isRetransmit` tells a retransmission, where the original mapping is repeated.
    */
-  write(kind: SegmentKind, mem: Uint8Array, off: number, room: number, seqOff: SeqOff, run: Run | null, isRetransmit: boolean, now: Micros): number
+  write(
+    kind: SegmentKind,
+    mem: Uint8Array,
+    off: number,
+    room: number,
+    seqOff: SeqOff,
+    run: Run | null,
+    isRetransmit: boolean,
+    now: Micros,
+  ): number
   /**
    * Every segment that passed the RFC 5961 checks, before its ACK and payload are used. RFC 8684: options act on acceptable segments only.
    * `segOff` is the SeqOff of the segment's first byte (0 for a SYN), `ackOff` what it acknowledges (SeqOff of our stream) or -1.

@@ -22,23 +22,44 @@ export interface Negotiated {
   readonly isSackOk: boolean
 }
 
+/** Before the peer's SYN was seen. */
+export const NOTHING_SETTLED: Negotiated = { peerMss: 0, sndWscale: 0, rcvWscale: 0, hasTimestamps: false, isSackOk: false }
+
+/** Outcomes met so far: few ever differ, and sharing them keeps an idle endpoint small. Bounded: what does not fit is not shared. */
+const known = new Map<number, Negotiated>()
+const KNOWN_MAX = 256
+
 /** Agreement from the peer's SYN or SYN/ACK options and our configuration (an option counts only when both sides sent it). */
 export function negotiate(cfg: TcpConfig, opts: TcpOptions, isV4: boolean): Negotiated {
-  const scaled = opts.wscale >= 0
-  return {
-    peerMss: opts.mss < 0 ? (isV4 ? MSS_DEFAULT_V4 : MSS_DEFAULT_V6) : Math.max(opts.mss, MSS_MIN),
-    sndWscale: scaled ? Math.min(opts.wscale, WSCALE_MAX) : 0,
-    rcvWscale: scaled ? cfg.windowScale : 0,
-    hasTimestamps: cfg.timestamps && opts.hasTs,
-    isSackOk: cfg.sack && opts.sackPermitted,
+  const isScaled = opts.wscale >= 0
+  const peerMss = opts.mss < 0 ? (isV4 ? MSS_DEFAULT_V4 : MSS_DEFAULT_V6) : Math.max(opts.mss, MSS_MIN)
+  const sndWscale = isScaled ? Math.min(opts.wscale, WSCALE_MAX) : 0
+  const rcvWscale = isScaled ? cfg.windowScale : 0
+  const hasTimestamps = cfg.timestamps && opts.hasTs
+  const isSackOk = cfg.sack && opts.sackPermitted
+  const key = peerMss * 1024 + sndWscale * 64 + rcvWscale * 4 + (hasTimestamps ? 2 : 0) + (isSackOk ? 1 : 0)
+  let terms = known.get(key)
+  if (terms === undefined) {
+    terms = { peerMss, sndWscale, rcvWscale, hasTimestamps, isSackOk }
+    if (known.size < KNOWN_MAX) known.set(key, terms)
   }
+  return terms
 }
 
 /**
  * Options of a SYN (`peer` null: all that we offer) or SYN/ACK (only what the peer offered), in Linux's order:
  * MSS, SACK permitted, timestamps, NOP, window scale. Returns the bytes written, a multiple of 4.
  */
-export function writeSynOptions(mem: Uint8Array, at: number, cfg: TcpConfig, isV4: boolean, peer: Negotiated | null, hasWscale: boolean, tsVal: number, tsEcr: number): number {
+export function writeSynOptions(
+  mem: Uint8Array,
+  at: number,
+  cfg: TcpConfig,
+  isV4: boolean,
+  peer: Negotiated | null,
+  hasWscale: boolean,
+  tsVal: number,
+  tsEcr: number,
+): number {
   let off = at
   off += writeMss(mem, off, isV4 ? cfg.mss4 : cfg.mss6)
   const ts = peer === null ? cfg.timestamps : peer.hasTimestamps

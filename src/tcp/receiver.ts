@@ -28,7 +28,8 @@ export class Receiver {
   /** Position of the peer's FIN, -1: not seen. */
   finAt: SeqOff = -1
   tsRecent = 0
-  tsRecentAt: Micros = 0
+  /** When tsRecent was taken, in whole seconds: it matters after 24 days only. */
+  tsRecentAtS = 0
   /** Estimate of the peer's segment size, for the delayed-ACK rule. */
   segLen = 536
   /** Largest window announced so far; stands for the buffer's size in the silly-window rule. */
@@ -42,7 +43,16 @@ export class Receiver {
    * In-window payload [segOff, segOff + len) of `mem`. Places it, moves rcvNxt, decides about the ACK.
    * @returns bytes that became contiguous.
    */
-  onPayload(segOff: SeqOff, mem: Uint8Array, off: number, len: number, mss: number, sink: SegmentSink, delayUs: Micros, now: Micros): number {
+  onPayload(
+    segOff: SeqOff,
+    mem: Uint8Array,
+    off: number,
+    len: number,
+    mss: number,
+    sink: SegmentSink,
+    delayUs: Micros,
+    now: Micros,
+  ): number {
     const end = segOff + len
     if (mss > this.segLen || len >= this.segLen) this.segLen = Math.min(mss, 65_535)
     if (end <= this.rcvNxt) {

@@ -49,6 +49,11 @@ export class Flight {
   sacked = 0
   lost = 0
   retrans = 0
+  /** Fast recovery lasts until this is acknowledged; -1: not in recovery. */
+  recoverAt: SeqOff = -1
+  /** In recovery after a timeout: slow start from one segment instead of cwnd = ssthresh. */
+  isLossRecovery = false
+  dupAcks = 0
   /** Everything below is known to hold no record that is lost and unsent. */
   private lostHint: SeqOff = 0
   /** Latest sending instant of anything delivered: what was retransmitted clearly before it and is still missing was lost again. */
@@ -62,6 +67,9 @@ export class Flight {
     this.sacked = 0
     this.lost = 0
     this.retrans = 0
+    this.recoverAt = -1
+    this.isLossRecovery = false
+    this.dupAcks = 0
     this.lostHint = 0
     this.lastDeliveredSentAt = -1
   }

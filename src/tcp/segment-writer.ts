@@ -62,7 +62,15 @@ export function openSyn(ep: Speaker, tx: TxRing, hs: Handshake, kind: SegmentKin
  * Starts any other segment: timestamps, SACK blocks (never beside payload: they would shrink every segment of a burst) and the
  * extension's options. False: the ring is full.
  */
-export function openSegment(ep: Speaker, tx: TxRing, kind: SegmentKind, seqOff: SeqOff, run: Run | null, isRetransmit: boolean, now: Micros): boolean {
+export function openSegment(
+  ep: Speaker,
+  tx: TxRing,
+  kind: SegmentKind,
+  seqOff: SeqOff,
+  run: Run | null,
+  isRetransmit: boolean,
+  now: Micros,
+): boolean {
   const opt0 = begin(ep, tx)
   if (opt0 < 0) return false
   const mem = tx.bytes

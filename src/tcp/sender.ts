@@ -23,20 +23,16 @@ export class Sender {
   sndEdge: SeqOff = 0
   /** Largest window the peer ever announced (RFC 5961 §5.2 MAX.SND.WND, SWS avoidance). */
   maxWindow = 0
+  /** Sequence of the segment that last set the window. RFC 9293 also keeps its ACK, which `ackOff >= sndUna` makes superfluous. */
   private wl1: SeqOff = -1
-  private wl2: SeqOff = -1
   /** Only while bytes are in flight. */
   flight: Flight | null = null
-  /** Fast recovery lasts until this is acknowledged; -1: not in recovery. */
-  recoverAt: SeqOff = -1
-  /** In recovery after a timeout: slow start from one segment instead of cwnd = ssthresh. */
-  isLossRecovery = false
-  dupAcks = 0
   /** The last transmission stopped because of cwnd, so an ACK may grow it. */
   isCwndLimited = false
   /** RTO, zero-window probe or SYN timer: they exclude each other. */
   rexmitAt: Micros = NEVER
-  lastSentAt: Micros = 0
+  /** Last transmission of payload or FIN, in milliseconds (a small integer needs no box); 0: never. */
+  private lastSentMs = 0
 
   constructor(cfg: TcpConfig, mss: number) {
     this.cfg = cfg
@@ -54,10 +50,9 @@ export class Sender {
   }
 
   /** Takes over the window of a segment unless an older one says otherwise (RFC 9293 §3.10.7.4). Returns true when the edge moved right. */
-  updateWindow(segOff: SeqOff, ackOff: SeqOff, window: number, edge: SeqOff): boolean {
-    if (this.wl1 > segOff || (this.wl1 === segOff && this.wl2 > ackOff)) return false
+  updateWindow(segOff: SeqOff, window: number, edge: SeqOff): boolean {
+    if (this.wl1 > segOff) return false
     this.wl1 = segOff
-    this.wl2 = ackOff
     if (window > this.maxWindow) this.maxWindow = window
     const isWider = edge > this.sndEdge
     this.sndEdge = edge
@@ -111,14 +106,14 @@ export class Sender {
     if (this.flight === null) this.flight = this.cfg.flights.take(this.sndNxt)
     this.flight.push(len, now)
     this.sndNxt += len
-    this.lastSentAt = now
+    this.lastSentMs = Math.ceil(now / US_PER_MS)
     if (this.rexmitAt === NEVER || this.outstanding === len) this.rexmitAt = now + this.rtt.rtoUs(this.cfg)
   }
 
   /** Accounts for a retransmission of [at, at + len). */
   onRetransmitted(at: SeqOff, len: number, now: Micros): void {
     this.flight?.retransmitted(at, len, now)
-    this.lastSentAt = now
+    this.lastSentMs = Math.ceil(now / US_PER_MS)
     if (this.rexmitAt === NEVER || at === this.sndUna) this.rexmitAt = now + this.rtt.rtoUs(this.cfg)
   }
 
@@ -127,7 +122,16 @@ export class Sender {
    * `isDup`: same ACK, no data, no window change (RFC 5681 §2). `echoMs`: millisecond clock that the ACK's timestamp echoes, or -1.
    * @returns bytes newly acknowledged.
    */
-  onAck(ackOff: SeqOff, opts: TcpOptions, iss: number, isDup: boolean, echoMs: number, mss: number, ext: TcpExtension, now: Micros): number {
+  onAck(
+    ackOff: SeqOff,
+    opts: TcpOptions,
+    iss: number,
+    isDup: boolean,
+    echoMs: number,
+    mss: number,
+    ext: TcpExtension,
+    now: Micros,
+  ): number {
     const flight = this.flight
     if (flight === null) {
       this.sndUna = ackOff
@@ -140,17 +144,17 @@ export class Sender {
       this.sndUna = ackOff
       this.rtt.backoff = 0
       flight.ack(ackOff, report)
-      this.dupAcks = 0
-    } else if (isDup) this.dupAcks++
+      flight.dupAcks = 0
+    } else if (isDup) flight.dupAcks++
     this.takeSack(flight, opts, iss)
 
     this.takeRtt(flight, echoMs, now)
     this.recover(flight, opts.sackCount > 0, flightBefore, acked, mss, ext, now)
     if (flight.isEmpty) {
+      if (flight.recoverAt >= 0) this.endRecovery(flight, mss, now)
       this.cfg.flights.give(flight)
       this.flight = null
       this.rexmitAt = NEVER
-      if (this.recoverAt >= 0) this.endRecovery(mss, now)
     } else if (acked > 0) this.rexmitAt = now + this.rtt.rtoUs(this.cfg) // RFC 6298 §5.3
     return acked
   }
@@ -178,45 +182,53 @@ export class Sender {
     }
   }
 
-  private recover(flight: Flight, hasSack: boolean, flightBefore: number, acked: number, mss: number, ext: TcpExtension, now: Micros): void {
-    if (this.recoverAt >= 0 && this.sndUna >= this.recoverAt) this.endRecovery(mss, now)
+  private recover(
+    flight: Flight,
+    hasSack: boolean,
+    flightBefore: number,
+    acked: number,
+    mss: number,
+    ext: TcpExtension,
+    now: Micros,
+  ): void {
+    if (flight.recoverAt >= 0 && this.sndUna >= flight.recoverAt) this.endRecovery(flight, mss, now)
     let lost = 0
     if (flight.sacked > 0) lost = flight.detectLoss((DUP_THRESH - 1) * mss, this.rtt.srttUs >> 2, ext, now)
-    else if (!hasSack && this.recoverAt < 0 && this.dupAcks >= DUP_THRESH) {
+    else if (!hasSack && flight.recoverAt < 0 && flight.dupAcks >= DUP_THRESH) {
       flight.markHeadLost(mss)
       ext.onLoss(this.sndUna, Math.min(this.sndUna + mss, this.sndNxt), now)
       lost = 1
-    } else if (this.recoverAt >= 0 && !this.isLossRecovery && acked > 0 && flight.lost === 0) {
+    } else if (flight.recoverAt >= 0 && !flight.isLossRecovery && acked > 0 && flight.lost === 0) {
       flight.markHeadLost(mss) // NewReno partial ACK: the next hole starts here (RFC 6582 §3.2 step 3)
       lost = 1
     }
-    if (lost > 0 && this.recoverAt < 0) {
-      this.recoverAt = this.sndNxt
-      this.isLossRecovery = false
+    if (lost > 0 && flight.recoverAt < 0) {
+      flight.recoverAt = this.sndNxt
+      flight.isLossRecovery = false
       this.cc.onCongestion(flightBefore, mss, now)
       return
     }
-    const mayGrow = this.recoverAt < 0 || this.isLossRecovery
+    const mayGrow = flight.recoverAt < 0 || flight.isLossRecovery
     if (mayGrow && report.delivered > 0) this.cc.onAck(report.delivered, mss, this.rtt.srttUs, this.isCwndLimited, now)
   }
 
-  private endRecovery(mss: number, now: Micros): void {
-    this.recoverAt = -1
-    this.dupAcks = 0
-    if (!this.isLossRecovery) this.cc.onRecovered(mss, now)
-    this.isLossRecovery = false
+  private endRecovery(flight: Flight, mss: number, now: Micros): void {
+    flight.recoverAt = -1
+    flight.dupAcks = 0
+    if (!flight.isLossRecovery) this.cc.onRecovered(mss, now)
+    flight.isLossRecovery = false
   }
 
   /** Retransmission timeout (RFC 6298 §5.4-5.6): all of the flight counts as lost, one segment goes out. */
   onRto(mss: number, now: Micros): void {
     const flight = this.flight
     if (flight === null) return
-    const isFirst = !this.isLossRecovery || this.sndUna >= this.recoverAt
+    const isFirst = !flight.isLossRecovery || this.sndUna >= flight.recoverAt
     this.cc.onRto(flight.end - flight.start, mss, isFirst, now)
     flight.markAllLost()
-    this.recoverAt = this.sndNxt
-    this.isLossRecovery = true
-    this.dupAcks = 0
+    flight.recoverAt = this.sndNxt
+    flight.isLossRecovery = true
+    flight.dupAcks = 0
     this.rtt.backoff++
     this.rexmitAt = now + this.rtt.rtoUs(this.cfg)
   }
@@ -228,7 +240,7 @@ export class Sender {
 
   /** After an idle period longer than an RTO the window is stale (RFC 5681 §4.1). */
   restartIfIdle(mss: number, now: Micros): void {
-    if (this.flight === null && this.lastSentAt > 0 && now - this.lastSentAt > this.rtt.rtoUs(this.cfg)) {
+    if (this.flight === null && this.lastSentMs > 0 && now - this.lastSentMs * US_PER_MS > this.rtt.rtoUs(this.cfg)) {
       this.cc.onIdle(this.cfg.initialWindow * mss)
     }
   }

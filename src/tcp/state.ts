@@ -13,7 +13,16 @@ export type TcpState = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9
 
 /** As `ss` prints them. */
 export const STATE_NAMES: readonly string[] = [
-  'CLOSED', 'SYN-SENT', 'SYN-RECV', 'ESTAB', 'FIN-WAIT-1', 'FIN-WAIT-2', 'CLOSE-WAIT', 'CLOSING', 'LAST-ACK', 'TIME-WAIT',
+  'CLOSED',
+  'SYN-SENT',
+  'SYN-RECV',
+  'ESTAB',
+  'FIN-WAIT-1',
+  'FIN-WAIT-2',
+  'CLOSE-WAIT',
+  'CLOSING',
+  'LAST-ACK',
+  'TIME-WAIT',
 ]
 
 /** Why an endpoint was closed. */

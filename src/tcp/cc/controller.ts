@@ -3,11 +3,14 @@ import type { Micros } from '../../base/time.js'
 /** Largest congestion window; far above any queue, small enough to stay exact in all arithmetic. */
 export const CWND_MAX = 1 << 30
 
+/** Slow-start threshold before the first congestion event. A small integer, so that the field needs no box. */
+export const SSTHRESH_MAX = CWND_MAX
+
 /** Congestion control of one sender. Windows in bytes; segments are at least one MSS. */
 export interface CongestionController {
   readonly name: string
   cwnd: number
-  /** Infinity until the first congestion event. */
+  /** SSTHRESH_MAX until the first congestion event. */
   ssthresh: number
   /** Bytes per second, 0: not paced. */
   pacingBps: number

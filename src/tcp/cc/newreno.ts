@@ -1,10 +1,10 @@
 import type { Micros } from '../../base/time.js'
-import { CWND_MAX, type CongestionController } from './controller.js'
+import { type CongestionController, CWND_MAX, SSTHRESH_MAX } from './controller.js'
 
 /** RFC 5681 slow start and congestion avoidance with byte counting (RFC 3465 with L unbounded: ACKs of super-segments cover many MSS). */
 class NewReno implements CongestionController {
   cwnd: number
-  ssthresh = Number.POSITIVE_INFINITY
+  ssthresh = SSTHRESH_MAX
   pacingBps = 0
   /** Bytes acknowledged towards the next increase of one MSS. */
   private credit = 0
@@ -34,13 +34,13 @@ class NewReno implements CongestionController {
   }
 
   onCongestion(inFlight: number, mss: number, _now: Micros): void {
-    this.ssthresh = Math.max(inFlight >> 1, 2 * mss) // RFC 5681 (4)
+    this.ssthresh = Math.max(Math.floor(inFlight / 2), 2 * mss) // RFC 5681 (4)
     this.cwnd = this.ssthresh
     this.credit = 0
   }
 
   onRto(inFlight: number, mss: number, isFirst: boolean, _now: Micros): void {
-    if (isFirst) this.ssthresh = Math.max(inFlight >> 1, 2 * mss)
+    if (isFirst) this.ssthresh = Math.max(Math.floor(inFlight / 2), 2 * mss)
     this.cwnd = mss
     this.credit = 0
   }

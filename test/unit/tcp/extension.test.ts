@@ -260,7 +260,10 @@ t.test('rfc7413 4.2: data in the SYN that the server does not take goes again as
   }
   p.a.write(data)
   p.a.connect(p.now, 1000, new Uint8Array([1, 2, 3, 4, 5, 6, 7, 8]))
-  t.ok(p.run(10 * S, () => p.b.receivedLen === data.length), 'all arrives')
+  t.ok(
+    p.run(10 * S, () => p.b.receivedLen === data.length),
+    'all arrives',
+  )
   t.ok(synData > 500 && synData < 1460, `the SYN carried ${synData}`)
   t.ok(p.b.hasReceived(data), 'byte-exact')
   t.end()

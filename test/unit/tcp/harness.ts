@@ -42,7 +42,12 @@ export class Side {
   isReading = true
   strays = 0
 
-  constructor(tuple: Tuple, cfg: Partial<TcpConfig> = {}, capacity = 1 << 20, makeFlow: (out: StreamQueue, into: StreamQueue) => Flow = (o, i) => new PlainFlow(o, i)) {
+  constructor(
+    tuple: Tuple,
+    cfg: Partial<TcpConfig> = {},
+    capacity = 1 << 20,
+    makeFlow: (out: StreamQueue, into: StreamQueue) => Flow = (o, i) => new PlainFlow(o, i),
+  ) {
     this.arena = new Arena(1 << 20, 1024)
     this.tx = new TxRing(this.arena, 64)
     this.out = new StreamQueue(this.arena, capacity)
@@ -141,7 +146,12 @@ export class Pair {
     this.b = b
   }
 
-  static of(cfg: Partial<TcpConfig> = {}, capacity = 1 << 20, flowA?: (o: StreamQueue, i: StreamQueue) => Flow, flowB?: (o: StreamQueue, i: StreamQueue) => Flow): Pair {
+  static of(
+    cfg: Partial<TcpConfig> = {},
+    capacity = 1 << 20,
+    flowA?: (o: StreamQueue, i: StreamQueue) => Flow,
+    flowB?: (o: StreamQueue, i: StreamQueue) => Flow,
+  ): Pair {
     const a = new Side({ local: A_ADDR, localPort: 40_000, remote: B_ADDR, remotePort: 80 }, cfg, capacity, flowA)
     const b = new Side({ local: B_ADDR, localPort: 80, remote: A_ADDR, remotePort: 40_000 }, cfg, capacity, flowB)
     return new Pair(a, b)
