@@ -67,7 +67,12 @@ export interface NativeTimer extends NativeHandle {
 /** The addon. Errors of the operating system are thrown with their name (ENOENT, EPERM, ...) as `code`. */
 export interface Native {
   /** @param name '' or a pattern ('tun%d') lets the kernel choose; @param netns path of another network namespace, '' for ours. */
-  readonly Tun: new (name: string, flags: number, netns: string, onReady: (ready: number) => void) => NativeTun
+  readonly Tun: new (
+    name: string,
+    flags: number,
+    netns: string,
+    onReady: (ready: number) => void,
+  ) => NativeTun
   readonly Timer: new (onExpire: () => void) => NativeTimer
   /** CLOCK_MONOTONIC. */
   nowUs(): Micros
