@@ -576,7 +576,7 @@ export class TcpEndpoint {
   private isAckDue(): boolean {
     if (this.rcv.ackNow) return true
     if (this.ext.wantsAck() !== ACK_NONE) return true
-    return this.rcv.isUpdateDue(this.ext.ownWindow(this.rcv.rcvNxt))
+    return this.rcv.isUpdateDue(this.ext.ownWindow(this.rcv.rcvNxt), this.rcvWscale)
   }
 
   private sendSyn(tx: TxRing, hs: Handshake, now: Micros): boolean {

@@ -168,10 +168,11 @@ export class Receiver {
     return raw
   }
 
-  /** Whether the window that the sink offers now is worth an ACK of its own. */
-  isUpdateDue(window: number): boolean {
+  /** Whether the window that the sink offers now, as the field of a segment can tell it, is worth an ACK of its own. */
+  isUpdateDue(window: number, scale: number): boolean {
     const promised = this.edge - this.rcvNxt
-    const gain = window - promised
+    const unit = 2 ** scale
+    const gain = Math.min(Math.floor(window / unit), 65_535) * unit - promised
     if (gain < Math.min(this.segLen, this.maxWindow / 2) || gain <= 0) return false
     return promised < 2 * this.segLen || gain >= this.maxWindow / 4
   }
