@@ -14,11 +14,15 @@ interface Event {
   readonly run: () => void
 }
 
+/** More events than this at one instant are an endless loop. */
+const MAX_AT_ONCE = 1_000_000
+
 /** Virtual time: jumps from event to event. A run is a function of its inputs and seed alone. */
 export class VirtualLoop implements Loop {
   now: Micros = 0
   /** Events handled so far. */
   handled = 0
+  private atOnce = 0
   private order = 0
   /** Binary heap by (at, order). */
   private readonly heap: Event[] = []
@@ -51,6 +55,8 @@ export class VirtualLoop implements Loop {
         return isDone()
       }
       this.pop()
+      this.atOnce = first.at === this.now ? this.atOnce + 1 : 0
+      if (this.atOnce > MAX_AT_ONCE) throw new Error(`time stands still at ${this.now} µs`)
       this.now = first.at
       this.handled++
       first.run()
