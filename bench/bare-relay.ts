@@ -13,7 +13,7 @@ export async function startBareRelay(lab: Lab): Promise<Background> {
     link set tun0 mtu 65535 txqueuelen 5000 up
     route add default via ${ADDRESS.serverLink4[0]} dev ${CLIENT_DEVICES[0]} table 7700
     route add 198.18.0.0/29 dev tun0 table 7700
-    route add default dev tun0 src 198.18.0.1 table 7701
+    route add default dev tun0 src 198.18.0.1 table 7701 congctl cubic
     rule add pref 7700 iif tun0 lookup 7700
     rule add pref 7710 from 198.18.0.1 lookup 7701
     route add ${ADDRESS.serverPrefix4} dev tun0 congctl cubic`)
