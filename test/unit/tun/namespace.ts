@@ -28,7 +28,7 @@ export async function inNamespace(body: (ns: TestNamespace) => Promise<void>): P
   try {
     await body({
       path: `/run/netns/${name}`,
-      ip: (command) => void execFileSync('ip', ['-n', name, ...command.split(' ')]),
+      ip: (command) => void execFileSync('ip', ['-n', name, ...command.split(' ')], { stdio: 'pipe' }),
       run: (argv) =>
         new Promise((resolve) => {
           const child = execFile('ip', ['netns', 'exec', name, ...argv], { timeout: 20_000 }, () => resolve(child.exitCode ?? -1))

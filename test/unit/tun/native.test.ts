@@ -171,6 +171,27 @@ t.test('SO_MARK is set on the socket', { skip: !isRoot && 'needs CAP_NET_ADMIN' 
   socket.close()
 })
 
+t.test('a TUN with rings attached ends with its worker', { skip: !isRoot && 'needs CAP_NET_ADMIN' }, async (t) => {
+  await inNamespace(async (ns) => {
+    const worker = new Worker(
+      `const { parentPort, workerData } = require('node:worker_threads')
+       const { Tun } = require(workerData.addon)
+       const tun = new Tun('worker0', 0, workerData.netns, () => {})
+       tun.attachRx(new ArrayBuffer(4096), 0, 1024, new Int32Array(4))
+       tun.attachTx(new ArrayBuffer(4096), new Int32Array(64), 16)
+       tun.attachStats(new Float64Array(12))
+       tun.watch(1)
+       tun.readBatch()
+       parentPort.postMessage(tun.name)`,
+      { eval: true, workerData: { addon: addonPath(), netns: ns.path } },
+    )
+    t.same(await once(worker, 'message'), ['worker0'])
+    t.doesNotThrow(() => ns.ip('link show worker0'))
+    await worker.terminate()
+    t.throws(() => ns.ip('link show worker0'), 'gone')
+  })
+})
+
 t.test('the addon refuses rings that lie outside of the arena', { skip: !isRoot && 'needs CAP_NET_ADMIN' }, async (t) => {
   await inNamespace(async (ns) => {
     const tun = new Tun('tun%d', 0, ns.path, () => {})
