@@ -699,7 +699,7 @@ export class TcpEndpoint {
   }
 
   private sendReset(tx: TxRing, now: Micros): boolean {
-    const at = this.snd.sndNxt
+    const at = Math.max(1, this.snd.sndNxt) // our SYN counts, also while its ACK is awaited
     if (!openSegment(this, tx, KIND_RST, at, null, false, now)) return false
     closeSegment(this, tx, this.rcv.rcvNxt === 0 ? RST : RST | ACK, at, 0, 0)
     this.segsOut++
