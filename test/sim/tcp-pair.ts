@@ -1,10 +1,10 @@
 import { IpAddress } from '../../src/base/address.js'
 import { Rng } from '../../src/base/rng.js'
-import { US_PER_S } from '../../src/base/time.js'
+import type { Micros } from '../../src/base/time.js'
 import { FaultyPath, type FaultyPathConfig } from './faulty-path.js'
 import { VirtualLoop } from './loop.js'
 import { TcpHost, type TcpHostConfig, type TcpSocket } from './tcp-host.js'
-import { GREEDY, type Pace, Peer, payload } from './transfer.js'
+import { exchange, type Paces, type TransferResult } from './transfer.js'
 
 export interface TcpPairConfig {
   readonly seed: number
@@ -50,37 +50,16 @@ export class TcpPair {
   }
 
   /** Transfers `upLen` and `downLen` bytes at once over one connection. @param limitUs give up after this. */
-  transfer(upLen: number, downLen: number, paces: { client?: Pace; server?: Pace } = {}, limitUs = 3600 * US_PER_S): TransferResult {
-    const request = payload(this.rng, upLen)
-    const response = payload(this.rng, downLen)
-    let remote: Peer | null = null
-    this.server.listen(PORT, (socket) => {
-      remote = new Peer(this.loop, socket, response, request, paces.server ?? GREEDY)
-    })
-    const startedAt = this.loop.now
-    const local = new Peer(this.loop, this.connect(), request, response, paces.client ?? GREEDY)
-    const isOver = (): boolean =>
-      local.socket.isClosed && (remote === null || remote.socket.isClosed)
-    this.loop.run(isOver, startedAt + limitUs)
-    return { local, remote: remote as Peer | null, us: this.loop.now - startedAt }
+  transfer(upLen: number, downLen: number, paces: Paces = {}, limitUs?: Micros): TransferResult {
+    return exchange(
+      this.loop,
+      this.rng,
+      upLen,
+      downLen,
+      () => this.connect(),
+      (on) => this.server.listen(PORT, on),
+      paces,
+      limitUs,
+    )
   }
-}
-
-export interface TransferResult {
-  readonly local: Peer
-  /** Null when no connection arrived. */
-  readonly remote: Peer | null
-  readonly us: number
-}
-
-/** Why a transfer is not byte-exact and complete on both sides; empty when it is. */
-export function complaint(result: TransferResult): string {
-  const { local, remote } = result
-  if (remote === null) return 'no connection arrived at the server'
-  if (local.wrongAt >= 0) return `the client received a wrong byte at ${local.wrongAt}`
-  if (remote.wrongAt >= 0) return `the server received a wrong byte at ${remote.wrongAt}`
-  if (!local.isDone || !remote.isDone) {
-    return `incomplete after ${result.us} µs: client sent ${local.sent} received ${local.received}, server sent ${remote.sent} received ${remote.received}`
-  }
-  return ''
 }

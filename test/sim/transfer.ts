@@ -1,5 +1,5 @@
 import { Rng } from '../../src/base/rng.js'
-import type { Micros } from '../../src/base/time.js'
+import { type Micros, US_PER_S } from '../../src/base/time.js'
 import type { ByteSocket } from './byte-socket.js'
 import type { VirtualLoop } from './loop.js'
 
@@ -112,4 +112,54 @@ export class Peer {
     this.loop.after(us, () => this.go())
     return this.loop.now + us
   }
+}
+
+export interface Paces {
+  readonly client?: { readonly reading?: Pace; readonly writing?: Pace }
+  readonly server?: { readonly reading?: Pace; readonly writing?: Pace }
+}
+
+export interface TransferResult {
+  readonly local: Peer
+  /** Null when no connection arrived. */
+  readonly remote: Peer | null
+  readonly us: Micros
+  /** Both ends saw the connection close before the time was up. */
+  readonly isOver: boolean
+}
+
+/** Transfers `upLen` and `downLen` bytes at once over one connection and closes it. @param limitUs gives up after this. */
+export function exchange(
+  loop: VirtualLoop,
+  rng: Rng,
+  upLen: number,
+  downLen: number,
+  connect: () => ByteSocket,
+  listen: (onSocket: (socket: ByteSocket) => void) => void,
+  paces: Paces = {},
+  limitUs: Micros = 3600 * US_PER_S,
+): TransferResult {
+  const request = payload(rng, upLen)
+  const response = payload(rng, downLen)
+  let remote: Peer | null = null
+  listen((socket) => {
+    remote = new Peer(loop, socket, response, request, paces.server?.reading, paces.server?.writing)
+  })
+  const startedAt = loop.now
+  const local = new Peer(loop, connect(), request, response, paces.client?.reading, paces.client?.writing)
+  const isOver = loop.run(() => local.socket.isClosed && (remote === null || remote.socket.isClosed), startedAt + limitUs)
+  return { local, remote, us: loop.now - startedAt, isOver }
+}
+
+/** Why a transfer is not byte-exact and complete on both sides; empty when it is. */
+export function complaint(result: TransferResult): string {
+  const { local, remote } = result
+  if (remote === null) return 'no connection arrived at the server'
+  if (local.wrongAt >= 0) return `the client received a wrong byte at ${local.wrongAt}`
+  if (remote.wrongAt >= 0) return `the server received a wrong byte at ${remote.wrongAt}`
+  if (!local.isDone || !remote.isDone || !result.isOver) {
+    const client = `client sent ${local.sent} received ${local.received}`
+    return `incomplete after ${result.us} µs: ${client}, server sent ${remote.sent} received ${remote.received}`
+  }
+  return ''
 }

@@ -1,0 +1,58 @@
+import type { IpAddress } from '../../src/base/address.js'
+import type { Rng } from '../../src/base/rng.js'
+import { type FaultTally, FaultyPath, type FaultyPathConfig } from './faulty-path.js'
+import type { Loop } from './loop.js'
+import type { Sink } from './node.js'
+import { Router } from './router.js'
+
+export interface PathPairConfig {
+  readonly up: FaultyPathConfig
+  readonly down: FaultyPathConfig
+}
+
+/** Both directions of one path. */
+export interface PathPair {
+  readonly up: FaultyPath
+  readonly down: FaultyPath
+}
+
+/** Several paths between a client with one address per path and a server: picked by the client's address, both ways. */
+export class Paths {
+  readonly pairs: readonly PathPair[]
+  /** What the client's device gives out. */
+  readonly up = new Router()
+  /** What the server's device gives out. */
+  readonly down = new Router()
+
+  constructor(
+    loop: Loop,
+    rng: Rng,
+    configs: readonly PathPairConfig[],
+    addresses: readonly (readonly IpAddress[])[],
+    client: Sink,
+    server: Sink,
+  ) {
+    this.pairs = configs.map((config, i) => {
+      const pair = {
+        up: new FaultyPath(loop, rng.fork(), config.up, server),
+        down: new FaultyPath(loop, rng.fork(), config.down, client),
+      }
+      for (const address of addresses[i] ?? []) {
+        this.up.from(address.w3, pair.up.entry)
+        this.down.to(address.w3, pair.down.entry)
+      }
+      return pair
+    })
+  }
+
+  get faults(): number {
+    return this.pairs.reduce((n, pair) => n + pair.up.faults + pair.down.faults, 0)
+  }
+
+  tally(sum: FaultTally): void {
+    for (const pair of this.pairs) {
+      pair.up.tally(sum)
+      pair.down.tally(sum)
+    }
+  }
+}
