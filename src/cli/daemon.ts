@@ -83,10 +83,11 @@ export class Daemon {
     const { engine, log } = this
     engine.config.intercept = false
     await this.control.close()
+    for (const connection of [...engine.connections]) if (!connection.isEstablished) connection.abort(this.loop.clock.now())
     if (engine.connections.size > 0) log.info(`waiting up to ${DRAIN_MS / 1000} s for ${engine.connections.size} connections`)
     await this.until(() => engine.connections.size === 0 || this.isHurried, DRAIN_MS)
     const now = this.loop.clock.now()
-    for (const connection of engine.connections) connection.abort(now)
+    for (const connection of [...engine.connections]) connection.abort(now)
     await this.until(() => engine.connections.size === 0, RESET_MS)
     this.loop.stop()
     // The TUN goes last: while it is there, captured sockets find it; the rules that keep them off other interfaces go before.

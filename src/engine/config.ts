@@ -5,7 +5,7 @@ import { type MptcpConfig, mptcpConfig } from '../mptcp/env.js'
 import type { Path } from '../pathmgr/path.js'
 import { path } from '../pathmgr/path.js'
 import { type TcpConfig, tcpConfig } from '../tcp/config.js'
-import { AddressRange } from './address-range.js'
+import type { AddressRange } from './address-range.js'
 
 /**
  * Deviation: RFC 9293 §3.6.1 wants two maximum segment lifetimes. Between us and the host's own kernel no segment is delayed

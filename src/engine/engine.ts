@@ -288,6 +288,8 @@ export interface Connection extends Owner {
   readonly conn: MptcpConnection
   /** When it began. */
   readonly since: Micros
+  /** The handshakes of both legs succeeded. */
+  readonly isEstablished: boolean
   /** Resets it; the next turn sends. */
   abort(now: Micros): void
 }

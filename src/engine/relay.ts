@@ -189,6 +189,10 @@ export class Relay implements Owner, HeldSyn {
     if (this.givenUpAt <= now) this.onGone(now)
   }
 
+  get isEstablished(): boolean {
+    return !this.isHeld
+  }
+
   /** Resets both legs; the next pump sends and removes. */
   abort(now: Micros): void {
     if (this.isHeld) this.settle(st.CAUSE_REFUSED)

@@ -33,7 +33,7 @@ export class MptcpStream extends Duplex implements Owner {
   readonly id: number
   readonly conn: MptcpConnection
   /** Established at some time. */
-  isConnected = false
+  isEstablished = false
   private readonly engine: Engine
   private readonly sendQueue: StreamQueue
   private readonly recvQueue: StreamQueue
@@ -127,7 +127,7 @@ export class MptcpStream extends Duplex implements Owner {
     const hasMore = this.conn.pump(tx, now)
     const events = this.conn.takeEvents()
     if ((events & C_ESTABLISHED) !== 0) {
-      this.isConnected = true
+      this.isEstablished = true
       for (const path of this.engine.morePaths(this.isV4)) this.conn.addPath(path, now)
       process.nextTick(() => this.emit('connect'))
     }

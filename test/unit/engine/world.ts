@@ -97,7 +97,7 @@ export class Peer {
 
   constructor(world: World, tuple: Tuple, half: HalfOpen | null, cfg: TcpConfig, now: Micros) {
     this.out = new StreamQueue(world.peerArena, 1 << 20)
-    this.in = new StreamQueue(world.peerArena, 1 << 20)
+    this.in = new StreamQueue(world.peerArena, 128 << 10)
     this.tx = world.peerTx
     const flow = new PlainFlow(this.out, this.in)
     if (half !== null) this.ep = half.accept(cfg, world.host.rng(), flow, flow, flow, now)
@@ -157,6 +157,8 @@ export class World {
   log: string[] = []
   /** Packets of the engine that belong to no peer. */
   readonly strays: Uint8Array[] = []
+  /** The last packet that the engine sent to the server. */
+  lastToServer: Uint8Array | null = null
   private readonly pkt = new Packet()
   private readonly opts = new TcpOptions()
 
@@ -241,6 +243,7 @@ export class World {
       remote: new IpAddress(pkt.src0, pkt.src1, pkt.src2, pkt.src3),
       remotePort: pkt.srcPort,
     }
+    if (tuple.local.equals(SERVER)) this.lastToServer = packet
     const known = this.peers.get(keyOf(tuple))
     if (known !== undefined) known.ep.onSegment(pkt, opts, this.now)
     else if (tuple.local.equals(SERVER) && (pkt.flags & (SYN | ACK)) === SYN) this.onServerSyn(tuple)
