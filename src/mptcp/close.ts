@@ -28,7 +28,8 @@ export function stepClose(c: MptcpConnection, now: Micros): void {
   c.finish(st.CAUSE_FIN, now)
   c.lingerAt = now + LINGER_US
   for (const s of c.subflows) {
-    if (s.isLive && !s.isUsable && !s.isPeerFin) s.reset(RST_UNSPECIFIED) // a handshake that nobody needs any more
+    if (s.isLive && !s.isUsable && !s.isPeerFin)
+      s.reset(RST_UNSPECIFIED) // a handshake that nobody needs any more
     else if (s.isLive && s.rtoCount > 0) s.reset(RST_TOO_MUCH_OUTSTANDING) // §3.3.3: what it still has to bring was brought by others
   }
 }

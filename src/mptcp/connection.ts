@@ -450,7 +450,8 @@ export class MptcpConnection implements SchedulerView {
     if (this.blameStripping(now)) return
     if (this.isDataFinDue) for (const s of this.subflows) if (s.isLive && s.maySendData()) s.answer()
     if (this.snd.una < this.snd.nxt) this.queueHole()
-    else bestSubflow(this)?.ep.probe() // a window update may have been lost
+    // a window update may have been lost; a probe is below the window, so it must not take the place of the ACK with a DATA_FIN
+    else if (!this.isDataFinDue) bestSubflow(this)?.ep.probe()
   }
 
   /** Bytes acknowledged by TCP and never at the data level, and no option for a while: they do not get through (RFC 8684 §3.7). */

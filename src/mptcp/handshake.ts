@@ -163,4 +163,3 @@ export function onJoinAck(s: Subflow, pkt: Packet, m: MptcpOptions): OptionsVerd
   s.open()
   return ON_CONTINUE
 }
-

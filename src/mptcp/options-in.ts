@@ -21,7 +21,7 @@ import { FB_DATA_WITHOUT, FB_FAIL_RECEIVED, FB_INFINITE_RECEIVED, FB_NO_DATA_ACK
 import { onCapableAck, onCapableSynAck, onJoinAck, onJoinSynAck } from './handshake.js'
 import type { KeyMaterial } from './keys.js'
 import type { DataOff } from './mapping.js'
-import { MAP_ADDED, MAP_CONTRADICTS, MAP_FULL } from './rx-mappings.js'
+import { MAP_CONTRADICTS, MAP_FULL } from './rx-mappings.js'
 import { PHASE_DEAD, PHASE_JOINING, PHASE_OPEN, PHASE_PLAIN, PHASE_SYN, PHASE_UNCONFIRMED, type Subflow } from './subflow.js'
 
 /** The MPTCP options of an acceptable segment, before its ACK and payload are used (RFC 8684 §3: after the checks of RFC 5961). */
@@ -208,7 +208,6 @@ function addMapping(s: Subflow, pkt: Packet, segOff: SeqOff, seq: SeqOff, data: 
       return s.refuse(RST_MPTCP_ERROR)
     case MAP_FULL:
       return ON_DROP
-    case MAP_ADDED:
     default:
       return ON_CONTINUE
   }

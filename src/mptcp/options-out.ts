@@ -143,7 +143,9 @@ export function writeOptions(
       return writeSynAck(s, mem, off)
     case KIND_DATA:
       if (run === null) return 0
-      return s.phase === PHASE_PLAIN ? writeInfinite(s, mem, off, seqOff, isRetransmit) : writeData(s, mem, off, room, seqOff, run, isRetransmit)
+      return s.phase === PHASE_PLAIN
+        ? writeInfinite(s, mem, off, seqOff, isRetransmit)
+        : writeData(s, mem, off, room, seqOff, run, isRetransmit)
     case KIND_RST:
       return writeReset(s, mem, off)
     case KIND_ACK3:

@@ -166,9 +166,6 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   get isBackup(): boolean {
     return this.isBackupHere || this.isPeerBackup
   }
-  get mayCarry(): boolean {
-    return !this.isBlocked && this.isUsable
-  }
   sendSpace(): number {
     return this.ep.sendSpace()
   }
@@ -393,7 +390,16 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
     return optionLen(this, kind, room)
   }
 
-  write(kind: SegmentKind, mem: Uint8Array, off: number, room: number, seqOff: SeqOff, run: Run | null, isRetransmit: boolean, now: Micros): number {
+  write(
+    kind: SegmentKind,
+    mem: Uint8Array,
+    off: number,
+    room: number,
+    seqOff: SeqOff,
+    run: Run | null,
+    isRetransmit: boolean,
+    now: Micros,
+  ): number {
     return writeOptions(this, kind, mem, off, room, seqOff, run, isRetransmit, now)
   }
 
@@ -524,4 +530,3 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
     this.rx = null
   }
 }
-

@@ -28,7 +28,7 @@ export class MinRttScheduler implements Scheduler {
     let chosenRtt = 0
     for (let i = 0; i < subflows.length; i++) {
       const s = subflows[i] as SubflowView
-      if (((exclude >> i) & 1) === 1 || !s.mayCarry || preferenceOf(s) !== best || s.sendSpace() <= 0) continue
+      if (((exclude >> i) & 1) === 1 || !s.isUsable || s.isBlocked || preferenceOf(s) !== best || s.sendSpace() <= 0) continue
       const rtt = s.srttUs
       if (chosen < 0 || rtt < chosenRtt) {
         chosen = i

@@ -12,8 +12,10 @@ export interface SubflowView {
   readonly mss: number
   /** Either end asked to use it only when nothing else is left (RFC 8684 §3.3.8). */
   readonly isBackup: boolean
-  /** Established, not closing, and not already found unable to send in this round. */
-  readonly mayCarry: boolean
+  /** Established at both levels and not closing. */
+  readonly isUsable: boolean
+  /** Already found unable to send anything more in this round: not to be granted to again, but no reason to use a worse one. */
+  readonly isBlocked: boolean
   /** Retransmission timeouts in a row without an answer. */
   readonly rtoCount: number
   /** Price of a byte, see `Path.cost`. */

@@ -1,6 +1,17 @@
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { C_ESTABLISHED } from '../../../src/mptcp/connection.js'
-import { FALLBACK_NAMES, FB_ACK_INVALID, FB_ACK_WITHOUT, FB_EXTENSIBILITY, FB_NO_HMAC, FB_NONE, FB_PLAIN_SYN, FB_SYN_WITHOUT, FB_SYNACK_WITHOUT, FB_VERSION } from '../../../src/mptcp/fallback.js'
+import {
+  FALLBACK_NAMES,
+  FB_ACK_INVALID,
+  FB_ACK_WITHOUT,
+  FB_EXTENSIBILITY,
+  FB_NO_HMAC,
+  FB_NONE,
+  FB_PLAIN_SYN,
+  FB_SYN_WITHOUT,
+  FB_SYNACK_WITHOUT,
+  FB_VERSION,
+} from '../../../src/mptcp/fallback.js'
 import { HAS_CAPABLE, HAS_DSS, MP_CAPABLE } from '../../../src/wire/mptcp-options.js'
 import { ACK, SYN } from '../../../src/wire/tcp.js'
 import { DROP, Link, optionAt, PASS, pattern, type Seen, strip } from './harness.js'
@@ -12,7 +23,7 @@ function isSyn(p: Seen): boolean {
   return (p.pkt.flags & SYN) !== 0
 }
 
-function bothWays(tt: { ok(v: boolean, m?: string): void }, link: Link, upLen = 100_000, downLen = 70_000): void {
+function bothWays(tt: Test, link: Link, upLen = 100_000, downLen = 70_000): void {
   const up = pattern(upLen)
   const down = pattern(downLen, 7)
   link.client.write(up)
@@ -64,7 +75,8 @@ t.test('rfc8684 3.1: data flows both ways after the exchange', async (tt) => {
     tt.ok(link.client.c.isMptcp && link.server.c.isMptcp)
     tt.equal(link.client.c.sendQueue.ready, 0, 'all freed')
     tt.equal(link.server.c.sendQueue.ready, 0, 'all freed')
-    for (const n of [link.client.counters, link.server.counters]) tt.equal(n.DSSNotMatching + n.DSSNoMatchTCP + n.BadOption + n.NoDSSInWindow, 0)
+    for (const n of [link.client.counters, link.server.counters])
+      tt.equal(n.DSSNotMatching + n.DSSNoMatchTCP + n.BadOption + n.NoDSSInWindow, 0)
   }
 })
 
@@ -117,7 +129,10 @@ t.test('rfc8684 3.1: three SYNs with MP_CAPABLE, then plain ones', async (tt) =>
   tt.equal(link.client.counters.MPCapableSYNTXDrop, 1)
   tt.equal(link.server.c.fallbackReason, FB_SYN_WITHOUT)
   bothWays(tt, link)
-  tt.notOk(link.seen.slice(4).some((p) => p.opts.mptcp.present !== 0), 'no option after the fallback')
+  tt.notOk(
+    link.seen.slice(4).some((p) => p.opts.mptcp.present !== 0),
+    'no option after the fallback',
+  )
 })
 
 t.test('rfc8684 3.1: after a plain SYN the third ACK has no MP_CAPABLE, whatever the SYN/ACK says', async (tt) => {
@@ -167,7 +182,10 @@ t.test('rfc8684 3.7: options stripped from the third ACK on: both sides find out
     tt.ok(hits > 0)
     link.client.end()
     link.server.end()
-    tt.ok(link.run(5_000_000, () => link.client.c.isClosed && link.server.c.isClosed), `${mode}: closed in order`)
+    tt.ok(
+      link.run(5_000_000, () => link.client.c.isClosed && link.server.c.isClosed),
+      `${mode}: closed in order`,
+    )
   }
 })
 

@@ -174,7 +174,12 @@ export class TestHost implements ConnectionEnv {
 /** Takes the oldest entry of a ring as one piece. */
 function linear(tx: TxRing): Uint8Array {
   const at = tx.head * TX_META_STRIDE
-  const [headOff, headLen, n, payload] = [tx.meta[at], tx.meta[at + 1], tx.meta[at + 2], tx.meta[at + 3]] as [number, number, number, number]
+  const [headOff, headLen, n, payload] = [tx.meta[at], tx.meta[at + 1], tx.meta[at + 2], tx.meta[at + 3]] as [
+    number,
+    number,
+    number,
+    number,
+  ]
   const out = new Uint8Array(headLen + payload)
   out.set(tx.bytes.subarray(headOff, headOff + headLen))
   let off = headLen
