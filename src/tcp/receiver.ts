@@ -154,13 +154,18 @@ export class Receiver {
   /**
    * Window field of the next segment for `window` bytes that the sink would take now; moves `edge`. Silly-window avoidance: the
    * edge moves by at least a segment or half the buffer (RFC 9293 §3.8.6.2.2). What was promised is never taken back, so it is
-   * rounded up to the scale, as Linux does.
+   * rounded up to the scale, as Linux does, where the sink has room for that.
    */
   announce(window: number, scale: number): number {
     const unit = 2 ** scale
     const promised = Math.max(0, this.edge - this.rcvNxt)
     let raw = Math.floor(window / unit)
-    if (raw * unit - promised < Math.min(this.segLen, this.maxWindow / 2)) raw = Math.ceil(promised / unit)
+    if (raw * unit - promised < Math.min(this.segLen, this.maxWindow / 2)) {
+      raw = Math.ceil(promised / unit)
+      // The sink has no room behind its window: rounding up would promise bytes that it refuses, and each becomes a loss. RFC 7323
+      // §2.4 lets the field round down then, as long as what was promised is still taken; `edge` stays.
+      if (raw * unit > window) raw = Math.floor(promised / unit)
+    }
     if (raw > 65_535) raw = 65_535
     const edge = this.rcvNxt + raw * unit
     if (edge > this.edge) this.edge = edge
