@@ -10,9 +10,11 @@ export interface RateConfig {
   readonly queueBytes?: number
   /** Packets that may wait. */
   readonly queuePackets?: number
+  /** What the link adds to every packet and transmits with it: 14 for an Ethernet header. */
+  readonly overheadBytes?: number
 }
 
-/** A transmitter with a drop-tail queue. Bits are those of the IP packet. */
+/** A transmitter with a drop-tail queue. Bits are those of the IP packet and of the link's overhead; bytes are the packet's alone. */
 export class Rate extends Node {
   dropped = 0
   bytesOut = 0
@@ -20,10 +22,12 @@ export class Rate extends Node {
   queuePeak = 0
   /** May be changed while running: a path that gets slower. */
   bitsPerSecond: number
-  private readonly queueBytes: number
-  private readonly queuePackets: number
-  private waitingBytes = 0
-  private waitingPackets = 0
+  queueBytes: number
+  queuePackets: number
+  overheadBytes: number
+  /** What waits, the packet in transmission included. */
+  waitingBytes = 0
+  waitingPackets = 0
   private freeAt = 0
 
   constructor(loop: Loop, config: RateConfig) {
@@ -31,6 +35,7 @@ export class Rate extends Node {
     this.bitsPerSecond = config.bitsPerSecond
     this.queueBytes = config.queueBytes ?? Number.POSITIVE_INFINITY
     this.queuePackets = config.queuePackets ?? Number.POSITIVE_INFINITY
+    this.overheadBytes = config.overheadBytes ?? 0
   }
 
   protected accept(packet: Uint8Array): void {
@@ -38,18 +43,21 @@ export class Rate extends Node {
     const len = packet.length
     if (this.freeAt > now && (this.waitingBytes + len > this.queueBytes || this.waitingPackets + 1 > this.queuePackets)) {
       this.dropped++
+      this.lost(packet)
       return
     }
     this.waitingBytes += len
     this.waitingPackets++
     this.queuePeak = Math.max(this.queuePeak, this.waitingBytes)
-    this.freeAt = Math.max(this.freeAt, now) + (len * 8 * US_PER_S) / this.bitsPerSecond
-    this.loop.at(this.freeAt, () => {
-      this.waitingBytes -= len
-      this.waitingPackets--
-      this.bytesOut += len
-      this.out(packet)
-    })
+    this.freeAt = Math.max(this.freeAt, now) + ((len + this.overheadBytes) * 8 * US_PER_S) / this.bitsPerSecond
+    this.loop.pass(this.freeAt, this.depart, packet)
+  }
+
+  private readonly depart: Sink = (packet) => {
+    this.waitingBytes -= packet.length
+    this.waitingPackets--
+    this.bytesOut += packet.length
+    this.out(packet)
   }
 }
 
@@ -64,7 +72,7 @@ export class Delay extends Node {
   }
 
   protected accept(packet: Uint8Array): void {
-    this.loop.at(this.loop.now + this.delayUs, () => this.out(packet))
+    this.loop.pass(this.loop.now + this.delayUs, this.out, packet)
   }
 }
 
@@ -100,8 +108,10 @@ export class Loss extends Node {
   }
 
   protected accept(packet: Uint8Array): void {
-    if (this.odds.hit()) this.dropped++
-    else this.out(packet)
+    if (this.odds.hit()) {
+      this.dropped++
+      this.lost(packet)
+    } else this.out(packet)
   }
 }
 
@@ -111,7 +121,7 @@ export class Reorder extends Node {
   /** Held packets that others really overtook. */
   overtaken = 0
   private readonly odds: Odds
-  private readonly holdUs: Micros
+  holdUs: Micros
 
   constructor(loop: Loop, odds: Odds, holdUs: Micros) {
     super(loop)
@@ -184,7 +194,10 @@ export class Valve extends Node {
 
   protected accept(packet: Uint8Array): void {
     if (this.isOpen) this.out(packet)
-    else this.dropped++
+    else {
+      this.dropped++
+      this.lost(packet)
+    }
   }
 }
 
@@ -215,6 +228,9 @@ export class Filter extends Node {
 
   protected accept(packet: Uint8Array): void {
     if (this.isWanted(packet)) this.out(packet)
-    else this.dropped++
+    else {
+      this.dropped++
+      this.lost(packet)
+    }
   }
 }

@@ -1,4 +1,5 @@
 import type { Micros } from '../../src/base/time.js'
+import type { Sink } from './node.js'
 
 /** Time and timers of a simulated or emulated network. The link nodes know nothing else, so that they also run in real time. */
 export interface Loop {
@@ -6,6 +7,8 @@ export interface Loop {
   readonly now: Micros
   /** Calls `run` at `at` (not before now); same instants in the order of the calls. */
   at(at: Micros, run: () => void): void
+  /** Gives `packet` to `to` at `at`: what the links do for every packet, so that a loop in real time needs no closure for it. */
+  pass(at: Micros, to: Sink, packet: Uint8Array): void
 }
 
 interface Event {
@@ -40,6 +43,10 @@ export class VirtualLoop implements Loop {
       node = parent
     }
     heap[node] = event
+  }
+
+  pass(at: Micros, to: Sink, packet: Uint8Array): void {
+    this.at(at, () => to(packet))
   }
 
   after(delay: Micros, run: () => void): void {

@@ -3,6 +3,8 @@ import type { Loop } from './loop.js'
 /** Takes a packet over: the giver does not touch it again. */
 export type Sink = (packet: Uint8Array) => void
 
+const discard: Sink = () => {}
+
 const nowhere: Sink = () => {
   throw new Error('a node is not connected')
 }
@@ -15,6 +17,8 @@ export abstract class Node {
   protected readonly loop: Loop
   /** Where packets go on. */
   out: Sink = nowhere
+  /** Where packets go that this node drops, after it has counted them: an emulator takes their memory back. */
+  lost: Sink = discard
   /** Packets that came in. */
   seen = 0
 
