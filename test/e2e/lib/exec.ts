@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 /** How a command ended. `code` is null when a signal ended it. */
 export interface ExecResult {
@@ -149,4 +150,14 @@ function collect(stream: NodeJS.ReadableStream | null): { text(): string } {
   const chunks: Buffer[] = []
   stream?.on('data', (chunk: Buffer) => chunks.push(chunk))
   return { text: () => Buffer.concat(chunks).toString('utf8') }
+}
+
+/** Asks `condition` every 100 ms; true as soon as it holds, false after `timeoutMs`. */
+export async function becomes(condition: () => Promise<boolean>, timeoutMs: number): Promise<boolean> {
+  const deadline = performance.now() + timeoutMs
+  while (!(await condition())) {
+    if (performance.now() > deadline) return false
+    await sleep(100)
+  }
+  return true
 }
