@@ -220,6 +220,7 @@ export class TcpEndpoint {
   /** An empty segment below the window, which the peer must answer with its current ACK and window. */
   probe(): void {
     this.bits |= DUE_PROBE
+    this.snd.isSillyAllowed = this.snd.sndEdge > this.snd.sndNxt
   }
 
   /** A pure ACK at the next poll, to carry options or a window. */
@@ -550,7 +551,7 @@ export class TcpEndpoint {
     // zero-window probe (RFC 9293 §3.8.6.1); the interval doubles like the RTO
     this.snd.rtt.backoff++
     this.snd.rexmitAt = now + this.rtoUs()
-    this.bits |= DUE_PROBE
+    this.probe()
   }
 
   // ---------------------------------------------------------------- output

@@ -159,8 +159,10 @@ export class Receiver {
   announce(window: number, scale: number): number {
     const unit = 2 ** scale
     const promised = Math.max(0, this.edge - this.rcvNxt)
-    let raw = Math.floor(window / unit)
-    if (raw * unit - promised < Math.min(this.segLen, this.maxWindow / 2)) {
+    const offer = Math.min(window, 65_535 * unit)
+    let raw = Math.floor(offer / unit)
+    // The gain counts before rounding: with a coarse scale half of the buffer might never be reached in whole units.
+    if (raw * unit <= promised || offer - promised < Math.min(this.segLen, this.maxWindow / 2)) {
       raw = Math.ceil(promised / unit)
       // The sink has no room behind its window: rounding up would promise bytes that it refuses, and each becomes a loss. RFC 7323
       // §2.4 lets the field round down then, as long as what was promised is still taken; `edge` stays.
@@ -177,8 +179,9 @@ export class Receiver {
   isUpdateDue(window: number, scale: number): boolean {
     const promised = this.edge - this.rcvNxt
     const unit = 2 ** scale
-    const gain = Math.min(Math.floor(window / unit), 65_535) * unit - promised
-    if (gain < Math.min(this.segLen, this.maxWindow / 2) || gain <= 0) return false
+    const offer = Math.min(window, 65_535 * unit)
+    const gain = offer - promised
+    if (Math.floor(offer / unit) * unit <= promised || gain < Math.min(this.segLen, this.maxWindow / 2)) return false
     return promised < 2 * this.segLen || gain >= this.maxWindow / 4
   }
 

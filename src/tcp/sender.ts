@@ -29,6 +29,8 @@ export class Sender {
   flight: Flight | null = null
   /** The last transmission stopped because of cwnd, so an ACK may grow it. */
   isCwndLimited = false
+  /** A small window did not grow for a persist interval: one small segment may go (RFC 9293 §3.8.6.2.1, override timeout). */
+  isSillyAllowed = false
   /** RTO, zero-window probe or SYN timer: they exclude each other. */
   rexmitAt: Micros = NEVER
   /** Last transmission of payload or FIN, in milliseconds (a small integer needs no box); 0: never. */
@@ -69,7 +71,7 @@ export class Sender {
     const isIdle = this.flight === null
     if (window < Math.min(seg, want)) {
       // RFC 9293 §3.8.6.2.1, sender's silly window avoidance: at least half of the largest window
-      if (window <= 0 || window * 2 < this.maxWindow) {
+      if (window <= 0 || (window * 2 < this.maxWindow && !this.isSillyAllowed)) {
         if (isIdle && this.rexmitAt === NEVER && !ownsPersist) this.rexmitAt = now + this.rtt.rtoUs(this.cfg)
         return 0
       }
@@ -106,6 +108,7 @@ export class Sender {
     if (this.flight === null) this.flight = this.cfg.flights.take(this.sndNxt)
     this.flight.push(len, now)
     this.sndNxt += len
+    this.isSillyAllowed = false
     this.lastSentMs = Math.ceil(now / US_PER_MS)
     if (this.rexmitAt === NEVER || this.outstanding === len) this.rexmitAt = now + this.rtt.rtoUs(this.cfg)
   }
