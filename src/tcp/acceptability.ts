@@ -1,4 +1,4 @@
-import { US_PER_S, type Micros } from '../base/time.js'
+import type { Micros } from '../base/time.js'
 import type { Packet } from '../wire/packet.js'
 import { unwrap } from '../wire/seq.js'
 import { ACK, FIN, RST, SYN } from '../wire/tcp.js'
@@ -11,16 +11,15 @@ import { SYN_RECEIVED, type TcpState, TIME_WAIT } from './state.js'
 export const SEG_ACCEPT = 0
 /** Ignore silently. */
 export const SEG_DROP = 1
-/** Ignore, but answer with the current ACK (challenge or duplicate ACK), rate-limited. */
+/** Challenge ACK (RFC 5961 §3.2, §4.2, §5.2), rate-limited. */
 export const SEG_CHALLENGE = 2
 /** A valid RST. */
 export const SEG_RESET = 3
 /** Belongs to no connection that we know: answer with RST (RFC 9293 §3.10.7.4, SYN-RECEIVED with a wrong ACK). */
 export const SEG_STRAY = 4
-export type SegmentClass = 0 | 1 | 2 | 3 | 4
-
-/** RFC 7323 §5.5: a timestamp older than this proves nothing any more. */
-const PAWS_IDLE_S = 24 * 24 * 3600
+/** Not acceptable: answer with the current ACK. */
+export const SEG_OUTSIDE = 5
+export type SegmentClass = 0 | 1 | 2 | 3 | 4 | 5
 
 /** What `classify` reads of an endpoint. */
 export interface Synchronized {
@@ -36,23 +35,25 @@ export function classify(ep: Synchronized, pkt: Packet, opts: TcpOptions, segOff
   const flags = pkt.flags
   const rcv = ep.rcv
   const isRst = (flags & RST) !== 0
-  // RFC 7323 §5.3 R1: an old timestamp, unless the segment is a RST
-  if (ep.hasTimestamps && opts.hasTs && !isRst && ((opts.tsVal - rcv.tsRecent) | 0) < 0 && now / US_PER_S - rcv.tsRecentAtS < PAWS_IDLE_S) {
-    return (flags & SYN) !== 0 && ep.state !== SYN_RECEIVED
-      ? SEG_CHALLENGE
-      : pkt.payLen === 0 && segOff === rcv.rcvNxt
-        ? SEG_DROP
-        : SEG_CHALLENGE
-  }
-  const len = pkt.payLen + ((flags & FIN) !== 0 ? 1 : 0) + ((flags & SYN) !== 0 ? 1 : 0)
-  if (!isInWindow(segOff, len, rcv.rcvNxt, rcv.edge)) return isRst ? SEG_DROP : SEG_CHALLENGE
+  // RFC 7323 §5.3 R1: an old timestamp, unless the segment is a RST. (R1 has timestamps on every segment, but §3.2 says "should", and
+  // MPTCP leaves them out where a long ADD_ADDR needs the room: their absence proves nothing.)
+  if (ep.hasTimestamps && opts.hasTs && !isRst && ((opts.tsVal - rcv.tsRecent) | 0) < 0 && !rcv.isTsOutdated(now)) return SEG_OUTSIDE
   if (isRst) {
+    // By its first octet alone: explanatory text in a RST (RFC 9293 §3.5.3) occupies no sequence space
+    if (!isInWindow(segOff, 0, rcv.rcvNxt, rcv.edge)) return SEG_DROP
     if (ep.state === TIME_WAIT) return SEG_DROP // RFC 1337 §3 (F1)
     // RFC 5961 §3.2: only the exact sequence number resets
     return segOff === rcv.rcvNxt ? SEG_RESET : SEG_CHALLENGE
   }
+  const isSyn = (flags & SYN) !== 0
+  // RFC 9293 figure 8: both opened at once. The peer's SYN/ACK repeats its SYN, and its ACK is what counts
+  if (isSyn && ep.state === SYN_RECEIVED && segOff === 0 && (flags & ACK) !== 0 && unwrap(ep.snd.sndUna, ep.iss, pkt.ack) === 1) {
+    return SEG_ACCEPT
+  }
+  const len = pkt.payLen + ((flags & FIN) !== 0 ? 1 : 0) + (isSyn ? 1 : 0)
+  if (!isInWindow(segOff, len, rcv.rcvNxt, rcv.edge)) return SEG_OUTSIDE
   // RFC 5961 §4.2: a SYN in a synchronized state is challenged, whatever its number
-  if ((flags & SYN) !== 0) return SEG_CHALLENGE
+  if (isSyn) return SEG_CHALLENGE
   if ((flags & ACK) === 0) return SEG_DROP
   const ackOff = unwrap(ep.snd.sndUna, ep.iss, pkt.ack)
   if (ep.state === SYN_RECEIVED) {

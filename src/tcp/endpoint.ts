@@ -6,7 +6,7 @@ import type { Packet } from '../wire/packet.js'
 import { seqOf, unwrap } from '../wire/seq.js'
 import { ACK, FIN, PSH, RST, SYN } from '../wire/tcp.js'
 import { TcpOptions } from '../wire/tcp-options.js'
-import { classify, SEG_ACCEPT, SEG_CHALLENGE, SEG_RESET, SEG_STRAY } from './acceptability.js'
+import { classify, SEG_ACCEPT, SEG_CHALLENGE, SEG_OUTSIDE, SEG_RESET, SEG_STRAY } from './acceptability.js'
 import type { TcpConfig } from './config.js'
 import {
   ACK_NONE,
@@ -33,7 +33,7 @@ import { Sender } from './sender.js'
 import * as st from './state.js'
 
 /** Linux tcp_invalid_ratelimit: answers to unacceptable empty segments, and challenge ACKs, per connection. */
-const ANSWER_INTERVAL_US = 500 * US_PER_MS
+const ANSWER_INTERVAL_MS = 500
 
 /** A RST has to be sent. */
 const DUE_RST = 1
@@ -75,8 +75,8 @@ export class TcpEndpoint {
   private finSeq: SeqOff = -1
   /** Unanswered retransmissions and probes in a row. */
   private retries = 0
-  /** Earliest instant of the next answer to an unacceptable segment. */
-  private answerAt: Micros = 0
+  /** Earliest instant of the next answer to an unacceptable segment, in milliseconds (a small integer needs no box). */
+  private answerAtMs = 0
   segsOut = 0
   segsIn = 0
   retransSegs = 0
@@ -123,10 +123,10 @@ export class TcpEndpoint {
     return this.snd.rtt.minUs
   }
   get cwnd(): number {
-    return this.snd.cc.cwnd
+    return this.snd.cwnd
   }
   get ssthresh(): number {
-    return this.snd.cc.ssthresh
+    return this.snd.ssthresh
   }
   get inFlight(): number {
     return this.snd.flight === null ? 0 : this.snd.flight.pipe
@@ -271,7 +271,10 @@ export class TcpEndpoint {
         this.onAcceptable(pkt, opts, segOff, now)
         break
       case SEG_CHALLENGE:
-        this.answer(pkt, now)
+        if (this.mayAnswer(now)) this.answer()
+        break
+      case SEG_OUTSIDE:
+        this.onUnacceptable(pkt, segOff, now)
         break
       case SEG_RESET:
         this.ext.onReset(opts, now)
@@ -286,22 +289,19 @@ export class TcpEndpoint {
   /** RFC 9293 §3.10.7.4 from "fifth, check the ACK field" on. */
   private onAcceptable(pkt: Packet, opts: TcpOptions, segOff: SeqOff, now: Micros): void {
     const ackOff = unwrap(this.snd.sndUna, this.iss, pkt.ack)
-    // RFC 7323 §4.3: only a segment at the left edge of what we acknowledged last
-    if (opts.hasTs && segOff <= this.rcv.lastAckSent && ((opts.tsVal - this.rcv.tsRecent) | 0) >= 0) {
-      this.rcv.tsRecent = opts.tsVal
-      this.rcv.tsRecentAtS = Math.floor(now / US_PER_S)
-    }
+    if (opts.hasTs) this.rcv.noteTimestamp(opts.tsVal, segOff, now)
     const verdict = this.ext.onOptions(pkt, opts, segOff, ackOff, now)
     if (verdict !== ON_CONTINUE) {
       if (verdict === ON_RESET) this.abort()
       return
     }
     this.bits &= ~ONLY_SYNACK
-    if (this.state === st.SYN_RECEIVED) this.establish(ackOff, now)
+    if (this.state === st.SYN_RECEIVED) this.establish(opts, ackOff, now)
     this.onAck(pkt, opts, segOff, ackOff, now)
     if (this.state === st.CLOSED) return
-    if (pkt.payLen > 0) this.onPayload(pkt, segOff, now)
-    if ((pkt.flags & FIN) !== 0) this.noteFin(segOff + pkt.payLen)
+    const first = (pkt.flags & SYN) === 0 ? segOff : segOff + 1
+    if (pkt.payLen > 0) this.onPayload(pkt, first, now)
+    if ((pkt.flags & FIN) !== 0) this.noteFin(first + pkt.payLen)
     this.takeFin(now)
     this.ext.afterSegment(now)
   }
@@ -310,7 +310,7 @@ export class TcpEndpoint {
     const snd = this.snd
     const una = snd.sndUna
     if (ackOff < una) return
-    const window = pkt.window * 2 ** this.sndWscale
+    const window = (pkt.flags & SYN) === 0 ? pkt.window * 2 ** this.sndWscale : pkt.window
     const edgeBefore = snd.sndEdge
     if (snd.updateWindow(segOff, window, this.ext.peerEdge(ackOff, window))) this.events |= st.EV_ACKED
     this.retries = 0
@@ -432,11 +432,9 @@ export class TcpEndpoint {
       this.hs = new Handshake(peer, opts.wscale >= 0)
       return
     }
-    const hs = this.hs
-    if (hs !== null && hs.retries === 0 && hs.firstSentAt >= 0) this.snd.rtt.sample(now - hs.firstSentAt)
     this.bits |= ONLY_SYNACK
     this.rcv.ackNow = true
-    this.establish(ackOff, now)
+    this.establish(opts, ackOff, now)
     const window = pkt.window // never scaled in a SYN
     this.snd.updateWindow(0, window, this.ext.peerEdge(ackOff, window))
     if (pkt.payLen > 0) this.onPayload(pkt, 1, now)
@@ -446,13 +444,12 @@ export class TcpEndpoint {
   private adopt(peer: Negotiated): void {
     this.terms = peer
     this.mss = Math.min(this.mssLimit, peer.peerMss) - (peer.hasTimestamps ? TS_LEN : 0)
-    this.snd.cc.cwnd = this.cfg.initialWindow * this.mss
+    this.snd.initialWindow = this.cfg.initialWindow * this.mss
   }
 
   /** Our SYN is acknowledged: `ackOff` is 1, or more with Fast Open data. */
-  private establish(ackOff: SeqOff, now: Micros): void {
-    const hs = this.hs
-    if (hs !== null && this.state === st.SYN_RECEIVED && hs.retries === 0 && hs.firstSentAt >= 0) this.snd.rtt.sample(now - hs.firstSentAt)
+  private establish(opts: TcpOptions, ackOff: SeqOff, now: Micros): void {
+    if (this.hs !== null) this.noteHandshake(this.hs, opts, now)
     this.state = st.ESTABLISHED
     this.hs = null
     this.retries = 0
@@ -472,20 +469,43 @@ export class TcpEndpoint {
     this.snd.onMssChange()
   }
 
-  /** Answers an unacceptable segment with the current ACK: at once when it carried data, else rate-limited (RFC 5961 §7). */
-  private answer(pkt: Packet, now: Micros): void {
-    if (this.state === st.SYN_RECEIVED) {
-      if (this.hs !== null && (pkt.flags & SYN) !== 0) this.hs.isSynDue = true
+  /** What the handshake tells about the path. */
+  private noteHandshake(hs: Handshake, opts: TcpOptions, now: Micros): void {
+    if (hs.firstSentAt < 0) return
+    if (hs.retries === 0) {
+      this.snd.rtt.sample(now - hs.firstSentAt)
       return
     }
-    const isBare = pkt.payLen === 0 || (pkt.flags & (SYN | RST)) !== 0
-    if (isBare) {
-      if (now < this.answerAt) return
-      this.answerAt = now + ANSWER_INTERVAL_US
-    }
-    if (pkt.payLen > 0) this.rcv.noteOld(unwrap(this.rcv.rcvNxt, this.irs, pkt.seq), pkt.payLen)
-    this.rcv.ackNow = true
-    if (this.state === st.TIME_WAIT && (pkt.flags & FIN) !== 0) this.snd.rexmitAt = now + this.cfg.timeWaitUs
+    const echoUs = this.hasTimestamps && opts.hasTs ? echoedMs(this, opts.tsEcr, now) * US_PER_MS : -1
+    if (echoUs > hs.firstSentAt - US_PER_MS) this.snd.rtt.sample(now - echoUs)
+    else this.snd.rtt.onAmbiguousOpen()
+    // RFC 6928 §2 says: after any repetition. Linux: the first may be due to an initial RTO that is too short for the path
+    if (hs.retries > 1) this.snd.cc.cwnd = this.mss
+  }
+
+  /** RFC 9293 §3.10.7.4: "an unacceptable segment should elicit an acknowledgment". */
+  private onUnacceptable(pkt: Packet, segOff: SeqOff, now: Micros): void {
+    const isFin = (pkt.flags & FIN) !== 0
+    if (isFin && this.state === st.TIME_WAIT) this.snd.rexmitAt = now + this.cfg.timeWaitUs // RFC 9293 §3.10.7.4: restart the 2 MSL timeout
+    // Linux: only what has no data can be part of an endless exchange of ACKs
+    const isBare = (pkt.payLen === 0 && !isFin) || (pkt.flags & SYN) !== 0
+    if (isBare && !this.mayAnswer(now)) return
+    if (pkt.payLen > 0) this.rcv.noteOld(segOff, pkt.payLen)
+    this.answer()
+  }
+
+  /** The limit of this connection's challenge ACKs (RFC 5961 §7; never shared between connections, which would be a side channel). */
+  private mayAnswer(now: Micros): boolean {
+    const nowMs = Math.floor(now / US_PER_MS)
+    if (nowMs < this.answerAtMs) return false
+    this.answerAtMs = nowMs + ANSWER_INTERVAL_MS
+    return true
+  }
+
+  /** What we have to say: the current ACK; before the connection is established, the SYN/ACK. */
+  private answer(): void {
+    if (this.hs !== null) this.hs.isSynDue = true
+    else this.rcv.ackNow = true
   }
 
   private finish(cause: st.CloseCause): void {

@@ -1,9 +1,12 @@
 import { RangeSet } from '../base/range-set.js'
-import { NEVER, type Micros } from '../base/time.js'
+import { NEVER, US_PER_S, type Micros } from '../base/time.js'
 import type { SegmentSink, SeqOff } from './extension.js'
 
 /** Out-of-order ranges kept per endpoint; what does not fit is not acknowledged and comes again. */
 const MAX_RANGES = 1024
+
+/** RFC 7323 §5.5: a timestamp older than this proves nothing any more. */
+const PAWS_IDLE_S = 24 * 24 * 3600
 
 /** Blocks of one ACK: 3 beside timestamps (RFC 2018 §3), a 4th without. */
 export const SACK_MAX = 4
@@ -38,6 +41,18 @@ export class Receiver {
   ackNow = false
   delackAt: Micros = NEVER
   reorder: Reorder | null = null
+
+  /** The timestamp of a segment that is acceptable. RFC 7323 §4.3: only one at the left edge of what we acknowledged last counts. */
+  noteTimestamp(tsVal: number, segOff: SeqOff, now: Micros): void {
+    if (segOff > this.lastAckSent || (((tsVal - this.tsRecent) | 0) < 0 && !this.isTsOutdated(now))) return
+    this.tsRecent = tsVal
+    this.tsRecentAtS = Math.floor(now / US_PER_S)
+  }
+
+  /** RFC 7323 §5.5: the clock behind tsRecent may have gone round since. */
+  isTsOutdated(now: Micros): boolean {
+    return now / US_PER_S - this.tsRecentAtS >= PAWS_IDLE_S
+  }
 
   /**
    * In-window payload [segOff, segOff + len) of `mem`. Places it, moves rcvNxt, decides about the ACK.

@@ -1,5 +1,8 @@
-import type { Micros } from '../base/time.js'
+import { US_PER_S, type Micros } from '../base/time.js'
 import type { TcpConfig } from './config.js'
+
+/** RFC 6298 §5.7: the first timeout after a repeated SYN. */
+const RTO_AFTER_OPEN_US = 3 * US_PER_S
 
 /** Round-trip estimation and retransmission timeout, RFC 6298. */
 export class RttEstimator {
@@ -26,6 +29,11 @@ export class RttEstimator {
     this.srttUs = Math.max(1, this.srttUs + Math.round((r - this.srttUs) / 8))
   }
 
+  /** The SYN was repeated, and nothing tells which one was answered: its timeout was too short, or the path is lossy (§5.7). */
+  onAmbiguousOpen(): void {
+    this.rttvarUs = RTO_AFTER_OPEN_US
+  }
+
   /** Current timeout with back-off, within the configured bounds. */
   rtoUs(cfg: TcpConfig): Micros {
     return Math.min(cfg.rtoMaxUs, this.baseRtoUs(cfg) * 2 ** Math.min(this.backoff, 20))
@@ -33,7 +41,7 @@ export class RttEstimator {
 
   /** Timeout without back-off. Linux: the variance term, not the sum, is bounded below. */
   baseRtoUs(cfg: TcpConfig): Micros {
-    if (this.srttUs === 0) return cfg.rtoInitUs
+    if (this.srttUs === 0) return Math.min(cfg.rtoMaxUs, Math.max(cfg.rtoInitUs, this.rttvarUs))
     return Math.min(cfg.rtoMaxUs, this.srttUs + Math.max(cfg.rtoMinUs, 4 * this.rttvarUs))
   }
 }
