@@ -101,7 +101,7 @@ export function onCapableAck(s: Subflow, pkt: Packet, m: MptcpOptions, now: Micr
     return ON_CONTINUE
   }
   n.MPCapableACKRX++
-  c.becomeMptcp(new KeyMaterial(c.env.host.hash, m.keyHi, m.keyLo), pkt.window * 2 ** s.ep.sndWscale)
+  c.becomeMptcp(new KeyMaterial(c.env.host.hash, m.keyHi, m.keyLo), pkt.window << s.ep.sndWscale)
   s.phase = PHASE_OPEN
   // the peer has proved that it has our key: joins may come (Linux's client joins having sent no DSS at all)
   c.isFullyEstablished = true

@@ -164,7 +164,7 @@ function readDss(s: Subflow, pkt: Packet, m: MptcpOptions, segOff: SeqOff, now: 
     const at =
       m.dataAckLen === 8 ? dataOffOf64(own.idsnHi, own.idsnLo, m.dataAckHi, m.dataAckLo) : dataOffOf32(own.idsnLo, c.snd.una, m.dataAckLo)
     s.hasDataAck = true
-    c.onDataAck(at, pkt.window * 2 ** s.ep.sndWscale)
+    c.onDataAck(at, pkt.window << s.ep.sndWscale)
   }
   if (m.dsnLen === 0) return ON_CONTINUE
   const remote = c.remoteKey as KeyMaterial

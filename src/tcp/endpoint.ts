@@ -310,7 +310,7 @@ export class TcpEndpoint {
     const snd = this.snd
     const una = snd.sndUna
     if (ackOff < una) return
-    const window = (pkt.flags & SYN) === 0 ? pkt.window * 2 ** this.sndWscale : pkt.window
+    const window = (pkt.flags & SYN) === 0 ? pkt.window << this.sndWscale : pkt.window
     const edgeBefore = snd.sndEdge
     if (snd.updateWindow(segOff, window, this.ext.peerEdge(ackOff, window))) this.events |= st.EV_ACKED
     this.retries = 0
@@ -664,7 +664,7 @@ export class TcpEndpoint {
       snd.noteLimit(false)
       return this.source.finAt() === snd.sndNxt && this.sendFin(tx, now)
     }
-    snd.restartIfIdle(this.mss, now)
+    snd.restartIfIdle(now)
     const seg = segmentPayload(this)
     const n = snd.grant(pending, seg, burstMax(this, seg), this.ext.ownsPersist(), now)
     if (n === 0) return false

@@ -172,7 +172,7 @@ export class Receiver {
    * rounded up to the scale, as Linux does, where the sink has room for that.
    */
   announce(window: number, scale: number): number {
-    const unit = 2 ** scale
+    const unit = 1 << scale
     const promised = Math.max(0, this.edge - this.rcvNxt)
     const offer = Math.min(window, 65_535 * unit)
     let raw = Math.floor(offer / unit)
@@ -193,7 +193,7 @@ export class Receiver {
   /** Whether the window that the sink offers now, as the field of a segment can tell it, is worth an ACK of its own. */
   isUpdateDue(window: number, scale: number): boolean {
     const promised = this.edge - this.rcvNxt
-    const unit = 2 ** scale
+    const unit = 1 << scale
     const offer = Math.min(window, 65_535 * unit)
     const gain = offer - promised
     if (Math.floor(offer / unit) * unit <= promised || gain < Math.min(this.segLen, this.maxWindow / 2)) return false

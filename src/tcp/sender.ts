@@ -1,7 +1,7 @@
 import { type Micros, NEVER, US_PER_MS } from '../base/time.js'
 import { unwrap } from '../wire/seq.js'
 import type { TcpOptions } from '../wire/tcp-options.js'
-import type { CongestionController } from './cc/controller.js'
+import { AckSample, type CongestionController, SSTHRESH_MAX } from './cc/controller.js'
 import type { TcpConfig } from './config.js'
 import type { SeqOff, TcpExtension } from './extension.js'
 import { RttEstimator } from './rtt.js'
@@ -11,12 +11,16 @@ import { AckReport, type Flight } from './scoreboard.js'
 const DUP_THRESH = 3
 
 const report = new AckReport()
+const sample = new AckSample()
 
 /** Send side of one endpoint: sequence space, windows, loss recovery. */
 export class Sender {
   readonly cfg: TcpConfig
   readonly rtt = new RttEstimator()
-  readonly cc: CongestionController
+  /** Exists from the first transmission on: an idle connection that never sent needs none. */
+  private control: CongestionController | null = null
+  /** Window of a connection that has not sent yet, in bytes. */
+  initialWindow: number
   sndUna: SeqOff = 0
   sndNxt: SeqOff = 0
   /** Right edge of the peer's window; may move left when the peer shrinks it. */
@@ -38,7 +42,20 @@ export class Sender {
 
   constructor(cfg: TcpConfig, mss: number) {
     this.cfg = cfg
-    this.cc = cfg.congestion(cfg.initialWindow * mss)
+    this.initialWindow = cfg.initialWindow * mss
+  }
+
+  get cc(): CongestionController {
+    if (this.control === null) this.control = this.cfg.congestion(this.initialWindow)
+    return this.control
+  }
+
+  get cwnd(): number {
+    return this.control === null ? this.initialWindow : this.control.cwnd
+  }
+
+  get ssthresh(): number {
+    return this.control === null ? SSTHRESH_MAX : this.control.ssthresh
   }
 
   /** Bytes sent and not acknowledged. */
@@ -48,7 +65,7 @@ export class Sender {
 
   /** Bytes of new data or retransmission that the congestion window lets out now. */
   cwndSpace(): number {
-    return this.cc.cwnd - (this.flight === null ? 0 : this.flight.pipe)
+    return this.cwnd - (this.flight === null ? 0 : this.flight.pipe)
   }
 
   /** Takes over the window of a segment unless an older one says otherwise (RFC 9293 §3.10.7.4). Returns true when the edge moved right. */
@@ -86,7 +103,7 @@ export class Sender {
     let n = Math.min(want, window, space)
     if (n < pending) {
       // wait for a better filled super-segment while ACKs are on their way (as Linux's tso_defer does)
-      const goal = Math.min(max, Math.max(seg, this.cc.cwnd >> 2))
+      const goal = Math.min(max, Math.max(seg, this.cwnd >> 2))
       if (n < goal - (goal % seg) && !isIdle && space < window) {
         this.noteLimit(true)
         return 0
@@ -100,7 +117,7 @@ export class Sender {
   /** cwnd grows only while it is what limits us (RFC 7661); in slow start half-used counts, as in Linux. */
   noteLimit(isLimited: boolean): void {
     const pipe = this.flight === null ? 0 : this.flight.pipe
-    this.isCwndLimited = isLimited || pipe * (this.cc.cwnd < this.cc.ssthresh ? 2 : 1.25) >= this.cc.cwnd
+    this.isCwndLimited = isLimited || pipe * (this.cwnd < this.ssthresh ? 2 : 1.25) >= this.cwnd
   }
 
   /** Accounts for `len` bytes transmitted for the first time at sndNxt. */
@@ -212,7 +229,19 @@ export class Sender {
       return
     }
     const mayGrow = flight.recoverAt < 0 || flight.isLossRecovery
-    if (mayGrow && report.delivered > 0) this.cc.onAck(report.delivered, mss, this.rtt.srttUs, this.isCwndLimited, now)
+    if (!mayGrow || report.delivered === 0) return
+    sample.delivered = report.delivered
+    sample.mss = mss
+    sample.rttUs = report.sentAt >= 0 ? now - report.sentAt : -1
+    sample.srttUs = this.rtt.srttUs
+    sample.minRttUs = this.rtt.minUs
+    sample.priorInFlight = flightBefore
+    sample.inFlight = flight.pipe
+    sample.lost = lost
+    sample.isLimited = this.isCwndLimited
+    sample.deliveredTotal = this.sndUna + flight.sacked
+    sample.sentTotal = this.sndNxt
+    this.cc.onAck(sample, now)
   }
 
   private endRecovery(flight: Flight, mss: number, now: Micros): void {
@@ -242,9 +271,9 @@ export class Sender {
   }
 
   /** After an idle period longer than an RTO the window is stale (RFC 5681 §4.1). */
-  restartIfIdle(mss: number, now: Micros): void {
+  restartIfIdle(now: Micros): void {
     if (this.flight === null && this.lastSentMs > 0 && now - this.lastSentMs * US_PER_MS > this.rtt.rtoUs(this.cfg)) {
-      this.cc.onIdle(this.cfg.initialWindow * mss)
+      this.cc.onIdle(this.initialWindow)
     }
   }
 

@@ -1,5 +1,5 @@
 import type { Micros } from '../../base/time.js'
-import { type CongestionController, CWND_MAX, SSTHRESH_MAX } from './controller.js'
+import { type AckSample, type CongestionController, CWND_MAX, SSTHRESH_MAX } from './controller.js'
 
 /** RFC 5681 slow start and congestion avoidance with byte counting (RFC 3465 with L unbounded: ACKs of super-segments cover many MSS). */
 class NewReno implements CongestionController {
@@ -8,6 +8,9 @@ class NewReno implements CongestionController {
   pacingBps = 0
   /** Bytes acknowledged towards the next increase of one MSS. */
   private credit = 0
+  /** The window before the last reduction, 0: nothing to undo. */
+  private undoCwnd = 0
+  private undoSsthresh = 0
 
   constructor(initialWindow: number) {
     this.cwnd = initialWindow
@@ -17,8 +20,9 @@ class NewReno implements CongestionController {
     return 'reno'
   }
 
-  onAck(delivered: number, mss: number, _rttUs: Micros, isLimited: boolean, _now: Micros): void {
-    if (!isLimited) return // RFC 7661: an unused window does not grow
+  onAck(s: AckSample, _now: Micros): void {
+    if (!s.isLimited) return // RFC 7661: an unused window does not grow
+    const { delivered, mss } = s
     let left = delivered
     if (this.cwnd < this.ssthresh) {
       const grow = Math.min(left, this.ssthresh - this.cwnd, CWND_MAX - this.cwnd)
@@ -34,19 +38,35 @@ class NewReno implements CongestionController {
   }
 
   onCongestion(inFlight: number, mss: number, _now: Micros): void {
+    this.remember()
     this.ssthresh = Math.max(Math.floor(inFlight / 2), 2 * mss) // RFC 5681 (4)
     this.cwnd = this.ssthresh
     this.credit = 0
   }
 
   onRto(inFlight: number, mss: number, isFirst: boolean, _now: Micros): void {
-    if (isFirst) this.ssthresh = Math.max(Math.floor(inFlight / 2), 2 * mss)
+    if (isFirst) {
+      this.remember()
+      this.ssthresh = Math.max(Math.floor(inFlight / 2), 2 * mss)
+    }
     this.cwnd = mss
     this.credit = 0
   }
 
+  private remember(): void {
+    this.undoCwnd = this.cwnd
+    this.undoSsthresh = this.ssthresh
+  }
+
   onRecovered(_mss: number, _now: Micros): void {
     this.cwnd = Math.min(this.cwnd, this.ssthresh)
+  }
+
+  onSpurious(_now: Micros): void {
+    if (this.undoCwnd === 0) return
+    this.cwnd = Math.max(this.cwnd, this.undoCwnd)
+    this.ssthresh = Math.max(this.ssthresh, this.undoSsthresh)
+    this.undoCwnd = 0
   }
 
   onIdle(initialWindow: number): void {
