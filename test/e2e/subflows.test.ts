@@ -1,7 +1,7 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import * as check from './lib/checks.js'
 import { Daemon } from './lib/daemon.js'
+import { becomes } from './lib/exec.js'
 import { ADDRESS, Lab, SERVER_DEVICES } from './lib/lab.js'
 import { PORT, spawnClient, startServers } from './lib/peers.js'
 import { PAYLOAD_LEN, payloadSha256 } from './lib/payload.js'
@@ -37,11 +37,10 @@ t.test('a second egress given by its device: the join leaves by that link', asyn
   t.teardown(() => lab.close())
   await startServers(lab)
   const daemon = await Daemon.start(lab, { args: ['--path', `wan2@${ADDRESS.serverLink4[1]}`] })
-  const client = spawnClient(lab.client, ['stall', ADDRESS.server4, PORT.http, PAYLOAD_LEN, 1])
+  const client = spawnClient(lab.client, ['stall', ADDRESS.server4, PORT.http, PAYLOAD_LEN, 6])
   await client.waitLine(/"stalled"/)
-  await sleep(500)
-  const { connections } = await daemon.status()
-  t.equal(connections[0]?.subflows.length, 2, 'the status shows two subflows', { connections })
+  const isJoined = async (): Promise<boolean> => (await daemon.status()).connections[0]?.subflows.length === 2
+  t.ok(await becomes(isJoined, 5_000), 'the status shows two subflows')
   t.same(JSON.parse(await client.waitLine(/"received"/, 20_000)), { received: PAYLOAD_LEN, sha256: payloadSha256(PAYLOAD_LEN) })
   const { rxBytes } = await linkStats(lab.client, 'wan2')
   t.ok(rxBytes > 2_000_000, 'the second link carried bytes', { rxBytes })
