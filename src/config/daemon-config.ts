@@ -9,13 +9,16 @@ const prefix = (family: 4 | 6) =>
     v.check((text) => isParsable(() => parsePrefix(text).family === family), `must be an IPv${family} address with prefix length`),
   )
 
+/** IFNAMSIZ is 16 with the terminating zero. */
+const interfaceName = v.pipe(v.string(), v.regex(/^[\w.-]{1,15}$/, 'must be an interface name of at most 15 characters'))
+
 const bytes = (min: number, max: number, fallback: number) =>
   v.optional(v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max)), fallback)
 
 /** Everything that can be set on the daemon. One table: type, bounds and defaults. */
 export const DaemonSchema = v.strictObject({
-  /** Name of the TUN interface that is created; at most 15 bytes, IFNAMSIZ. */
-  tun: v.optional(v.pipe(v.string(), v.regex(/^[\w.-]{1,15}$/, 'must be an interface name of at most 15 characters')), 'tun0'),
+  /** Name of the TUN interface that is created. */
+  tun: v.optional(interfaceName, 'tun0'),
   /**
    * Applications' source address and, as the addresses behind it in the same prefix, the stack's own. RFC 2544 benchmark
    * and RFC 4193 local space: they collide with nobody's network. null: the family is not carried.
@@ -36,6 +39,28 @@ export const DaemonSchema = v.strictObject({
     ),
     [],
   ),
+  /** What is captured beyond routes that the user sets by hand: TCP to these prefixes. */
+  routes: v.optional(
+    v.array(
+      v.pipe(
+        v.string(),
+        v.check((text) => isParsable(() => parsePrefix(text)), 'must look like 203.0.113.0/24'),
+      ),
+    ),
+    [],
+  ),
+  /** All TCP that this host originates on unbound sockets. */
+  all: v.optional(v.boolean(), false),
+  /** With `all`: connected networks and specific static routes too. */
+  includeLocal: v.optional(v.boolean(), false),
+  /** Router mode: interfaces whose forwarded TCP is captured. */
+  lan: v.optional(v.array(interfaceName), []),
+  /** After a crash what was captured stays blocked until the next start or `cleanup`; false: it leaves as without the daemon. */
+  failClosed: v.optional(v.boolean(), false),
+  /** Admit our packets in a foreign firewall that drops them. */
+  fixFirewall: v.optional(v.boolean(), false),
+  /** Send one probe per egress after set-up. */
+  probe: v.optional(v.boolean(), true),
   /** Bytes that one direction of a connection may hold: towards the server, towards the application. */
   sendBuffer: bytes(64 << 10, 64 << 20, 4 << 20),
   receiveBuffer: bytes(64 << 10, 64 << 20, 4 << 20),
