@@ -17,7 +17,7 @@ export class SimDevice implements PacketDevice {
   readonly caps: DeviceCaps
   /** Where the packets go that the host writes. */
   out: Sink = () => {}
-  /** Packets written by the host, after segmentation; super-segments among the entries before it; packets read and merged ones. */
+  /** Packets written by the host, after segmentation; super-segments among them before it; packets read; how many were merged into others. */
   packetsOut = 0
   superSegmentsOut = 0
   packetsIn = 0
@@ -27,6 +27,8 @@ export class SimDevice implements PacketDevice {
   isBlocked = false
   private readonly queuePackets: number
   private waiting: Uint8Array[] = []
+  /** With vnet headers, ready to be read. */
+  private merged: Uint8Array[] = []
   private ready: ((readable: boolean, writable: boolean) => void) | null = null
   private isClosed = false
 
@@ -37,16 +39,16 @@ export class SimDevice implements PacketDevice {
 
   /** A packet from the network. */
   readonly in: Sink = (packet) => {
-    if (this.isClosed || this.waiting.length >= this.queuePackets) {
+    if (this.isClosed || this.waiting.length + this.merged.length >= this.queuePackets) {
       this.dropped++
       return
     }
     this.waiting.push(packet)
-    if (this.waiting.length === 1) this.ready?.(true, false)
+    this.ready?.(true, false)
   }
 
   get hasWaiting(): boolean {
-    return this.waiting.length > 0
+    return this.waiting.length + this.merged.length > 0
   }
 
   unblock(): void {
@@ -55,17 +57,24 @@ export class SimDevice implements PacketDevice {
   }
 
   readBatch(rx: RxRing): number {
-    // Merging looks at no more packets than there are slots, so that nothing is left over.
-    const taken = this.waiting.splice(0, rx.slots)
-    this.packetsIn += taken.length
-    const slots = this.caps.gso ? coalesce(taken) : taken.map(plain)
-    this.superSegmentsIn += taken.length - slots.length
+    this.merge()
+    const slots = this.merged.splice(0, rx.slots)
     slots.forEach((packet, i) => {
       rx.bytes.set(packet, rx.slotOff(i))
       rx.lens[i] = packet.length
     })
     rx.count = slots.length
     return slots.length
+  }
+
+  /** What has arrived becomes ready to be read. */
+  private merge(): void {
+    if (this.waiting.length === 0) return
+    const packets = this.caps.gso ? coalesce(this.waiting) : this.waiting.map(plain)
+    this.packetsIn += this.waiting.length
+    this.superSegmentsIn += this.waiting.length - packets.length
+    this.waiting = []
+    this.merged.push(...packets)
   }
 
   writeBatch(tx: TxRing): number {
@@ -92,6 +101,7 @@ export class SimDevice implements PacketDevice {
   close(): void {
     this.isClosed = true
     this.waiting = []
+    this.merged = []
   }
 }
 
