@@ -112,6 +112,7 @@ NAPI_MODULE_INIT() {
   }
   if (!check(env, napi_get_uv_event_loop(env, &state->loop))) return NULL;
   if (!check(env, napi_add_async_cleanup_hook(env, close_all, state, NULL))) return NULL;
-  if (!register_tun(env, exports) || !register_timer(env, exports) || !register_misc(env, exports)) return NULL;
+  if (!register_tun(env, exports) || !register_timer(env, exports) || !register_misc(env, exports) || !register_rtnetlink(env, exports))
+    return NULL;
   return exports;
 }

@@ -70,5 +70,6 @@ napi_value throw_type(napi_env env, const char *what);
 bool register_tun(napi_env env, napi_value exports);
 bool register_timer(napi_env env, napi_value exports);
 bool register_misc(napi_env env, napi_value exports);
+bool register_rtnetlink(napi_env env, napi_value exports);
 
 #endif

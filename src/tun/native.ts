@@ -64,6 +64,15 @@ export interface NativeTimer extends NativeHandle {
   disarm(): void
 }
 
+/**
+ * A socket that hears what rtnetlink announces in the network namespace of its creator. The callback is called while something can
+ * be read (level-triggered).
+ */
+export interface NativeRtnetlink extends NativeHandle {
+  /** One datagram of the kernel into `bytes`; returns its length, 0: nothing there, -1: announcements were lost. */
+  read(bytes: Uint8Array): number
+}
+
 /** The addon. Errors of the operating system are thrown with their name (ENOENT, EPERM, ...) as `code`. */
 export interface Native {
   /** @param name '' or a pattern ('tun%d') lets the kernel choose; @param netns path of another network namespace, '' for ours. */
@@ -74,6 +83,13 @@ export interface Native {
     onReady: (ready: number) => void,
   ) => NativeTun
   readonly Timer: new (onExpire: () => void) => NativeTimer
+  /** @param groups mask of bits `1 << (RTNLGRP_* - 1)`. */
+  readonly Rtnetlink: new (
+    groups: number,
+    onReady: (ready: number) => void,
+  ) => NativeRtnetlink
+  /** Identifies the network namespace of this thread for as long as the machine is up; '' before Linux 5.14. */
+  netnsCookie(): string
   /** CLOCK_MONOTONIC. */
   nowUs(): Micros
   /** Ones'-complement sum (RFC 1071) in network order, folded, as of `sumBytes`; worth its call from some 100 bytes on. */
