@@ -1,96 +1,150 @@
 import * as v from 'valibot'
 import { MptcpError } from '../base/errors.js'
 import { parsePrefix } from './address-text.js'
+import { issueText } from './issues.js'
+import { key } from './key.js'
 import { parsePathSpec } from './path-spec.js'
 
-const prefix = (family: 4 | 6) =>
+/** A check of text by the parser that will read it later; its own message says what is wrong. */
+const parsable = (parse: (text: string) => unknown) =>
+  v.rawCheck<string>(({ dataset, addIssue }) => {
+    if (!dataset.typed) return
+    try {
+      parse(dataset.value)
+    } catch (error) {
+      addIssue({ message: error instanceof Error ? error.message : String(error) })
+    }
+  })
+
+const ownPrefix = (family: 4 | 6) =>
   v.pipe(
-    v.string(),
-    v.check((text) => isParsable(() => parsePrefix(text).family === family), `must be an IPv${family} address with prefix length`),
+    v.nullable(v.string('must be text, like "198.18.0.1/29"')),
+    v.transform((text) => (text === 'none' ? null : text)),
+    v.check(
+      (text) => text === null || isPrefixOf(text, family),
+      `must be an IPv${family} address with prefix length, like ${family === 4 ? '198.18.0.1/29' : 'fd00:198:18::1/64'}, or none`,
+    ),
   )
 
 /** IFNAMSIZ is 16 with the terminating zero. */
-const interfaceName = v.pipe(v.string(), v.regex(/^[\w.-]{1,15}$/, 'must be an interface name of at most 15 characters'))
+const interfaceName = v.pipe(
+  v.string('must be the name of an interface'),
+  v.regex(/^[\w.-]{1,15}$/, 'must be an interface name of at most 15 characters'),
+)
 
-const bytes = (min: number, max: number, fallback: number) =>
-  v.optional(v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max)), fallback)
+const flag = v.boolean('must be true or false')
 
-/** Everything that can be set on the daemon. One table: type, bounds and defaults. */
+const number = (min: number, max: number) =>
+  v.pipe(
+    v.number('must be a number'),
+    v.integer('must be a whole number'),
+    v.minValue(min, `must be at least ${min}`),
+    v.maxValue(max, `must be at most ${max}`),
+  )
+
+const text = (what: string) => v.string(`must be text: ${what}`)
+const list = <const S extends v.GenericSchema>(item: S) => v.array(item, 'must be a list, like ["a", "b"]')
+
+/** Everything that can be set on the daemon. One table: type, bounds, default, meaning, and what a reload does with it. */
 export const DaemonSchema = v.strictObject({
-  /** Name of the TUN interface that is created. */
-  tun: v.optional(interfaceName, 'tun0'),
-  /**
-   * Applications' source address and, as the addresses behind it in the same prefix, the stack's own. RFC 2544 benchmark
-   * and RFC 4193 local space: they collide with nobody's network. null: the family is not carried.
-   */
-  address4: v.optional(v.nullable(prefix(4)), '198.18.0.1/29'),
-  address6: v.optional(v.nullable(prefix(6)), 'fd00:198:18::1/64'),
-  /** Speak MPTCP towards servers; false: plain TCP only. */
-  mptcp: v.optional(v.boolean(), true),
-  /** DSS checksums even when the peer does not ask for them (RFC 8684 §3.1). */
-  checksum: v.optional(v.boolean(), false),
-  /** Additional paths given by hand. */
-  paths: v.optional(
-    v.array(
-      v.pipe(
-        v.string(),
-        v.check((text) => isParsable(() => parsePathSpec(text)), 'must look like eth1 or default,198.51.100.9:443'),
-      ),
-    ),
-    [],
-  ),
-  /** What is captured beyond routes that the user sets by hand: TCP to these prefixes. */
-  routes: v.optional(
-    v.array(
-      v.pipe(
-        v.string(),
-        v.check((text) => isParsable(() => parsePrefix(text)), 'must look like 203.0.113.0/24'),
-      ),
-    ),
-    [],
-  ),
-  /** All TCP that this host originates on unbound sockets. */
-  all: v.optional(v.boolean(), false),
-  /** With `all`: connected networks and specific static routes too. */
-  includeLocal: v.optional(v.boolean(), false),
-  /** Router mode: interfaces whose forwarded TCP is captured. */
-  lan: v.optional(v.array(interfaceName), []),
-  /** After a crash what was captured stays blocked until the next start or `cleanup`; false: it leaves as without the daemon. */
-  failClosed: v.optional(v.boolean(), false),
-  /** Admit our packets in a foreign firewall that drops them. */
-  fixFirewall: v.optional(v.boolean(), false),
-  /** Send one probe per egress after set-up. */
-  probe: v.optional(v.boolean(), true),
-  /** Bytes that one direction of a connection may hold: towards the server, towards the application. */
-  sendBuffer: bytes(64 << 10, 64 << 20, 4 << 20),
-  receiveBuffer: bytes(64 << 10, 64 << 20, 4 << 20),
-  /** Bytes of payload in all connections together. */
-  memory: bytes(4 << 20, 1 << 30, 64 << 20),
-  /** Applications' connects that wait for their server, in all and per destination. */
-  heldConnects: bytes(1, 1 << 20, 4096),
-  heldPerDestination: bytes(1, 1 << 20, 512),
-  /** How much is logged. */
-  log: v.optional(v.picklist(['error', 'warn', 'info', 'debug']), 'info'),
+  tun: key(interfaceName, 'tun0', {
+    doc: 'Name of the TUN interface that is created. It names the control socket too.',
+    applies: 'restart',
+  }),
+  // RFC 2544 benchmark and RFC 4193 local space: they collide with nobody's network.
+  address4: key(ownPrefix(4), '198.18.0.1/29', {
+    doc: "The applications' source address, and by its prefix the stack's own addresses, the ones behind it: one per egress. `none`: IPv4 is not carried.",
+    applies: 'restart',
+  }),
+  address6: key(ownPrefix(6), 'fd00:198:18::1/64', { doc: 'The same for IPv6.', applies: 'restart' }),
+  mptcp: key(flag, true, { doc: 'Speak MPTCP towards servers; false: plain TCP only.', applies: 'new connections' }),
+  checksum: key(flag, false, {
+    doc: 'DSS checksums even when the server does not ask for them (RFC 8684 §3.1).',
+    applies: 'new connections',
+  }),
+  paths: key(list(v.pipe(text('eth1, or default,198.51.100.9:443'), parsable(parsePathSpec))), [], {
+    doc: 'Additional paths, each `SOURCE[@GATEWAY][,DST[:PORT]]`. SOURCE is an interface, one of its addresses, or `default`. A path that is taken away by a reload keeps the subflows that it has.',
+    applies: 'at once',
+    example: '["eth1", "default,198.51.100.9:443"]',
+  }),
+  routes: key(list(v.pipe(text('203.0.113.0/24'), parsable(parsePrefix))), [], {
+    doc: 'TCP to these prefixes is captured, beyond what is routed at the interface by hand.',
+    applies: 'restart',
+    example: '["203.0.113.0/24", "2001:db8:113::/48"]',
+  }),
+  all: key(flag, false, {
+    doc: 'Capture all TCP that this host originates on unbound sockets. Connected networks and more specific routes win.',
+    applies: 'restart',
+  }),
+  includeLocal: key(flag, false, { doc: 'With `all`: connected networks and specific static routes too.', applies: 'restart' }),
+  lan: key(list(interfaceName), [], {
+    doc: 'Router mode: TCP that comes in by these interfaces to be forwarded is captured.',
+    applies: 'restart',
+    example: '["lan0"]',
+  }),
+  failClosed: key(flag, false, {
+    doc: 'While the daemon is away, what it would capture is blocked; false: it leaves as without the daemon.',
+    applies: 'restart',
+  }),
+  fixFirewall: key(flag, false, { doc: 'Admit our packets in a foreign firewall that drops them.', applies: 'restart' }),
+  probe: key(flag, true, { doc: 'Send one probe per egress after set-up, and say what drops it.', applies: 'restart' }),
+  sendBuffer: key(number(64 << 10, 64 << 20), 4 << 20, {
+    doc: 'Bytes towards the server that one connection may hold.',
+    applies: 'new connections',
+  }),
+  receiveBuffer: key(number(64 << 10, 64 << 20), 4 << 20, {
+    doc: 'Bytes towards the application that one connection may hold.',
+    applies: 'new connections',
+  }),
+  memory: key(number(4 << 20, 1 << 30), 64 << 20, { doc: 'Bytes of payload in all connections together.', applies: 'restart' }),
+  heldConnects: key(number(1, 1 << 20), 4096, {
+    doc: "Applications' connects that may wait for their servers at the same time.",
+    applies: 'at once',
+  }),
+  heldPerDestination: key(number(1, 1 << 20), 512, {
+    doc: 'The same for one destination, so that one that does not answer cannot take all places.',
+    applies: 'at once',
+  }),
+  keepPrivileges: key(flag, false, {
+    doc: 'Keep all capabilities that the program was started with, instead of CAP_NET_ADMIN alone.',
+    applies: 'restart',
+  }),
+  log: key(v.picklist(['error', 'warn', 'info', 'debug'], 'must be error, warn, info or debug'), 'info', {
+    doc: 'How much is logged: `error`, `warn`, `info` or `debug`.',
+    applies: 'at once',
+  }),
+  logFormat: key(v.picklist(['auto', 'text', 'json'], 'must be auto, text or json'), 'auto', {
+    doc: '`text` for people, `json` for programs (one object a line), `auto`: text on a terminal, else JSON.',
+    applies: 'at once',
+  }),
 })
 
 export type DaemonConfig = v.InferOutput<typeof DaemonSchema>
+/** What may be given: every key is optional. */
+export type DaemonInput = v.InferInput<typeof DaemonSchema>
 export type LogLevel = DaemonConfig['log']
+export type LogFormat = DaemonConfig['logFormat']
 
 /** Checks values and fills in defaults. @throws {MptcpError} ERR_CONFIG naming every bad key. */
-export function daemonConfig(input: v.InferInput<typeof DaemonSchema>): DaemonConfig {
+export function daemonConfig(input: DaemonInput): DaemonConfig {
   const result = v.safeParse(DaemonSchema, input)
   if (!result.success) {
-    const issues = result.issues.map((issue) => `${v.getDotPath(issue) ?? 'configuration'}: ${issue.message}`)
-    throw new MptcpError('ERR_CONFIG', issues.join('; '))
+    throw new MptcpError('ERR_CONFIG', result.issues.map((issue) => issueText(DaemonSchema, issue)).join('\n'))
   }
-  const config = result.output
-  if (config.address4 === null && config.address6 === null) throw new MptcpError('ERR_CONFIG', 'one of IPv4 and IPv6 must be carried')
-  return config
+  checkTogether(result.output)
+  return result.output
 }
 
-function isParsable(parse: () => unknown): boolean {
+/** What no key can know alone. @throws {MptcpError} ERR_CONFIG */
+export function checkTogether(config: DaemonConfig): void {
+  if (config.address4 === null && config.address6 === null)
+    throw new MptcpError('ERR_CONFIG', 'address4 and address6 are both none: one of IPv4 and IPv6 must be carried')
+  if (config.includeLocal && !config.all) throw new MptcpError('ERR_CONFIG', 'include-local widens all: set all too, or leave it out')
+}
+
+function isPrefixOf(given: string, family: 4 | 6): boolean {
   try {
-    return parse() !== false
+    return parsePrefix(given).family === family
   } catch {
     return false
   }

@@ -31,7 +31,7 @@ t.test('wrong usage ends with 2 and says what is wrong', (t) => {
   t.match(address.err, /address4/)
   const path = run('--path', 'eth1,nowhere')
   t.equal(path.code, 2)
-  t.match(path.err, /paths\.0/)
+  t.match(path.err, /paths\[0\]/)
   t.equal(run('--tun', 'a-name-that-is-too-long').code, 2)
   t.equal(run('--log', 'loud').code, 2)
   t.equal(run('status', '--frob').code, 2)

@@ -60,11 +60,11 @@ t.test('paths by hand', (t) => {
 
 t.test('the configuration has defaults, bounds, and names what is wrong', (t) => {
   t.match(daemonConfig({}), { tun: 'tun0', address4: '198.18.0.1/29', address6: 'fd00:198:18::1/64', mptcp: true, paths: [] })
-  t.throws(() => daemonConfig({ tun: 'much-too-long-name' }), { code: 'ERR_CONFIG', message: /^tun: / })
-  t.throws(() => daemonConfig({ address4: '::1/64' }), { message: /^address4: / })
+  t.throws(() => daemonConfig({ tun: 'much-too-long-name' }), { code: 'ERR_CONFIG', message: /^tun = / })
+  t.throws(() => daemonConfig({ address4: '::1/64' }), { message: /^address4 = / })
   t.throws(() => daemonConfig({ address4: null, address6: null }), { code: 'ERR_CONFIG' })
-  t.throws(() => daemonConfig({ memory: 1 }), { message: /^memory: / })
-  t.throws(() => daemonConfig({ paths: ['eth1', 'x,'] }), { message: /^paths\.1: / })
-  t.throws(() => daemonConfig({ colour: 'red' } as object), { message: /colour/ })
+  t.throws(() => daemonConfig({ memory: 1 }), { message: /^memory = 1: must be at least/ })
+  t.throws(() => daemonConfig({ paths: ['eth1', 'x,'] }), { message: /^paths\[1\] = / })
+  t.throws(() => daemonConfig({ colour: 'red' } as object), { message: /unknown key 'colour'/ })
   t.end()
 })
