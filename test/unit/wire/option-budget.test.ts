@@ -190,6 +190,10 @@ t.test('features 24: ADD_ADDR for IPv6 with port fills a pure ACK beside unpadde
   t.ok(TIMESTAMPS_LEN + PART_LEN['add-v6-port'] > OPTION_SPACE)
 })
 
+t.test('padding goes up to a multiple of 4', async (t) => {
+  for (let len = 0; len <= 40; len++) t.equal(paddedLen(len), Math.ceil(len / 4) * 4)
+})
+
 t.test('room for SACK blocks', async (t) => {
   const expected = [
     [0, 0],

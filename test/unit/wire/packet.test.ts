@@ -228,6 +228,11 @@ t.test('rfc792, rfc1191: ICMP errors and what they quote', async (t) => {
     ['fragmentation needed', `0304 0000 0000 0514 ${QUOTED4}`, { icmpMtu: 1300, ...quote }],
     ['rfc1191 5: an old router leaves the MTU out', `0304 0000 0000 0000 ${QUOTED4}`, { icmpMtu: 0, ...quote }],
     ['time exceeded', `0b00 0000 00000000 ${QUOTED4}`, { icmpType: 11, ...quote }],
+    ['source quench', `0400 0000 00000000 ${QUOTED4}`, { icmpType: 4, ...quote }],
+    ['redirect', `0501 0000 c0a80001 ${QUOTED4}`, { icmpType: 5, ...quote }],
+    ['parameter problem', `0c00 0000 14000000 ${QUOTED4}`, { icmpType: 12, ...quote }],
+    ['a type that nobody knows quotes nothing', `0600 0000 00000000 ${QUOTED4}`, { icmpType: 6, qFamily: 0 }],
+    ['code 4 of another type carries no MTU', `0b04 0000 0000 0514 ${QUOTED4}`, { icmpMtu: -1 }],
     ['a quotation of less than 8 bytes of TCP', `0301 0000 00000000 ${QUOTED4.slice(0, -2)}`, { icmpType: 3, qFamily: 0 }],
     ['a quoted fragment', `0301 0000 00000000 ${QUOTED4.replace('4000 3f', '0001 3f')}`, { qFamily: 0 }],
     ['a quoted header of 16 bytes', `0301 0000 00000000 ${QUOTED4.replace('4500', '4400')}`, { qFamily: 0 }],
@@ -261,12 +266,27 @@ t.test('rfc4443: ICMPv6 errors and what they quote', async (t) => {
     qOff: 58,
     qL4Off: 98,
   }
+  const withHeaders = (n: number): string =>
+    QUOTED6.replace('0578 06', '0578 00').replace('0fa0', `${'0000010400000000'.repeat(n - 1)} 0600010400000000 0fa0`)
   const withHopByHop = QUOTED6.replace('0578 06', '0578 00').replace('0fa0', '0600010400000000 0fa0')
   const cases: [string, string, object][] = [
     ['no route', `0100 0000 00000000 ${QUOTED6}`, { icmpType: 1, icmpCode: 0, icmpMtu: -1, ...quote }],
     ['packet too big', `0200 0000 00000500 ${QUOTED6}`, { icmpMtu: 1280, ...quote }],
     ['an MTU beyond belief', `0200 0000 ffffffff ${QUOTED6}`, { icmpMtu: 0x7fffffff }],
     ['quoted extension header', `0100 0000 00000000 ${withHopByHop}`, { ...quote, qL4Off: 106 }],
+    ['eight quoted extension headers', `0100 0000 00000000 ${withHeaders(8)}`, { ...quote, qL4Off: 162 }],
+    ['nine quoted extension headers', `0100 0000 00000000 ${withHeaders(9)}`, { qFamily: 0 }],
+    [
+      'a quoted fragment, not the first',
+      `0100 0000 00000000 ${withHopByHop.replace('78 00', '78 2c').replace('06000104', '06000008')}`,
+      { qFamily: 0 },
+    ],
+    [
+      'a quoted first fragment',
+      `0100 0000 00000000 ${withHopByHop.replace('78 00', '78 2c').replace('06000104', '06000001')}`,
+      { ...quote, qL4Off: 106 },
+    ],
+    ['time exceeded', `0300 0000 00000000 ${QUOTED6}`, { icmpType: 3, ...quote }],
     ['echo', '8000 0000 00010001', { icmpType: 128, qFamily: 0 }],
     ['the other family quoted', `0100 0000 00000000 ${QUOTED4}`, { qFamily: 0 }],
     ['a quotation that ends in the IPv6 header', `0100 0000 00000000 ${QUOTED6.slice(0, 40)}`, { qFamily: 0 }],

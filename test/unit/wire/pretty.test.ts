@@ -27,6 +27,12 @@ t.test('a line a packet', async (t) => {
     'IP 10.0.0.1.4000 > 192.0.2.2.80: Flags [.], seq 1:3001, ack 1, win 65535, length 3000, gso 1448',
     'relative numbers',
   )
+  const forms: [number, string, string][] = [
+    [0x12, '1e0c010100000000000000ff', 'mptcp 12 capable v1 [H] {0x00000000000000ff}'],
+    [0x10, '1e14010100000000000000ff0000000000000001', 'mptcp 20 capable v1 [H] {0x00000000000000ff,0x0000000000000001}'],
+    [0x02, '1e0c010100000000000000ff', 'mptcp 12 bad 0x010100000000000000ff'],
+  ]
+  for (const [flags, options, text] of forms) t.match(line({ flags, options: hex(options) }), `options [${text}], length 0`)
   t.equal(line({ flags: 0x21 }), 'IP 10.0.0.1.4000 > 192.0.2.2.80: Flags [FU], seq 1000, win 65535, urg 0, length 0')
 })
 
