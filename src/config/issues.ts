@@ -1,5 +1,5 @@
-import * as v from 'valibot'
-import { fileName, type KeySchema } from './key.js'
+import type * as v from 'valibot'
+import { fileName, keyInfo, type KeySchema } from './key.js'
 
 type Issue = v.BaseIssue<unknown>
 
@@ -12,7 +12,9 @@ export function issueText(schema: KeySchema, issue: Issue): string {
     .map((part) => (typeof part === 'number' ? `[${part}]` : fileName(part)))
     .join('.')
     .replaceAll('.[', '[')
-  if (issue.type === 'strict_object' && issue.expected === 'never') return `unknown key '${name}': ${suggestion(schema, name)}`
+  if (issue.type === 'strict_object' && issue.expected === 'never') return unknownKeyText(schema, name)
+  const top = keyPath(issue)[0]
+  if (typeof top === 'string' && keyInfo(schema, top).isSecret === true) return `${name}: ${issue.message}`
   const given = JSON.stringify(issue.input) ?? String(issue.input)
   return `${name}${given.length <= MAX_SHOWN ? ` = ${given}` : ''}: ${issue.message}`
 }
@@ -22,11 +24,12 @@ export function keyPath(issue: Issue): (string | number)[] {
   return (issue.path ?? []).map((item) => (typeof item.key === 'number' ? item.key : String(item.key)))
 }
 
-function suggestion(schema: KeySchema, name: string): string {
+/** One line about a key that there is not, with the one that was probably meant. */
+export function unknownKeyText(schema: KeySchema, name: string): string {
   const known = Object.keys(schema.entries).map(fileName)
   const [nearest = ''] = known.toSorted((a, b) => distance(name, a) - distance(name, b))
-  if (distance(name, nearest) <= Math.max(2, name.length >> 2)) return `did you mean '${nearest}'?`
-  return `the keys are ${known.join(', ')}`
+  const isNear = distance(name, nearest) <= Math.max(1, Math.floor(name.length / 3))
+  return `unknown key '${name}': ${isNear ? `did you mean '${nearest}'?` : `the keys are ${known.join(', ')}`}`
 }
 
 /** Levenshtein's distance, blind to case and to the kind of separator. */
