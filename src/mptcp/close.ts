@@ -2,7 +2,7 @@ import { type Micros, NEVER, US_PER_S } from '../base/time.js'
 import * as st from '../tcp/state.js'
 import { RST_TOO_MUCH_OUTSTANDING, RST_UNSPECIFIED } from '../wire/mptcp-options.js'
 import type { MptcpConnection } from './connection.js'
-import { PHASE_DEAD, PHASE_PLAIN, PHASE_SYN, type Subflow } from './subflow.js'
+import { PHASE_DEAD, PHASE_JOINING, PHASE_PLAIN, PHASE_SYN, type Subflow } from './subflow.js'
 
 /** How long subflows may take to exchange their FINs once both DATA_FINs are acknowledged (Linux: close_timeout 60 s). */
 const LINGER_US = 60 * US_PER_S
@@ -28,8 +28,8 @@ export function stepClose(c: MptcpConnection, now: Micros): void {
   c.finish(st.CAUSE_FIN, now)
   c.lingerAt = now + LINGER_US
   for (const s of c.subflows) {
-    if (s.isLive && !s.isUsable && !s.isPeerFin)
-      s.reset(RST_UNSPECIFIED) // a handshake that nobody needs any more
+    // a handshake that nobody needs any more
+    if (s.phase === PHASE_SYN || s.phase === PHASE_JOINING) s.reset(RST_UNSPECIFIED)
     else if (s.isLive && s.rtoCount > 0) s.reset(RST_TOO_MUCH_OUTSTANDING) // §3.3.3: what it still has to bring was brought by others
   }
 }
@@ -58,6 +58,10 @@ export function onSubflowDown(c: MptcpConnection, s: Subflow, now: Micros): void
     return
   }
   if (c.subflows.some((o) => o.isLive && (o.phase !== PHASE_SYN || o.isJoin))) return
+  if (cause === st.CAUSE_FIN && c.rcv.isComplete && c.snd.una === c.snd.nxt && c.isAtEnd) {
+    c.finish(st.CAUSE_FIN, now) // both ends of the stream are known and through, if only by the FINs
+    return
+  }
   if (!c.isFullyEstablished && c.snd.una === 0) {
     // nothing proves that the peer has the connection at all: the application is told at once
     c.finish(cause === st.CAUSE_FIN ? st.CAUSE_RESET : cause, now)

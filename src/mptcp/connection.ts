@@ -29,7 +29,7 @@ import {
 import { bestSubflow, onLinger, onSubflowDown, stepClose } from './close.js'
 import { DataRtx } from './data-rtx.js'
 import type { ConnectionEnv, MptcpConfig, SynHolder } from './env.js'
-import { FB_DISABLED, FB_NO_TOKEN, FB_NONE, FB_STRIPPED, fallBack, mayFallBack, onStripped } from './fallback.js'
+import { FB_DISABLED, FB_NO_TOKEN, FB_NONE, FB_STRIPPED, fallBack, isJoinPending, mayFallBack, onStripped } from './fallback.js'
 import { answerJoin, JoinState, refusalOfSyn } from './handshake.js'
 import { type ConnectionInfo, connectionInfo } from './info.js'
 import { generateKey, type KeyMaterial } from './keys.js'
@@ -37,6 +37,7 @@ import { Coordinates, type DataOff } from './mapping.js'
 import { RecvState } from './recv-state.js'
 import { DATA_ACK_ADVANCED, DATA_ACK_BAD, SendState } from './send-state.js'
 import { Subflow, WINDOW_SLACK } from './subflow.js'
+import { BARE_RUN } from './options-in.js'
 import { pendingNew, sendNew, sendReinjections, sendRest } from './transmit.js'
 
 /** Events of a connection, for its owner (`takeEvents`). */
@@ -58,8 +59,10 @@ export const C_SUBFLOW = 128
 
 /** Timeouts in a row after which a subflow that holds up the send buffer is reset, if others live (RFC 8684 §3.3.2, §3.6 reason 4). */
 const PIN_RTOS = 4
-/** Segments in a row without any option, after which a data-level timeout is blamed on the path (RFC 8684 §3.7). */
-const BARE_RUN = 3
+/** Data-level timeouts in a row that a subflow may cause by acknowledging what does not arrive, before it is reset. */
+const HOLES_MAX = 3
+/** Unanswered DATA_FINs after which the only subflow sends its FIN all the same: RFC 8684 §3.3.3 allows it, nothing else is outstanding. */
+const DATA_FIN_TRIES = 3
 
 /**
  * One connection: two stream queues, which belong to its creator too (the application side fills one and drains the other), and a list
@@ -332,8 +335,12 @@ export class MptcpConnection implements SchedulerView {
 
   /** Our stream's end is known, all before it was scheduled, and the DATA_FIN is not acknowledged. */
   get isDataFinDue(): boolean {
-    const fin = this.sendQueue.finAt
-    return fin >= 0 && this.isMptcp && !this.snd.isFinAcked && this.tx.dataOfStream(fin) === this.snd.nxt
+    return this.isMptcp && !this.snd.isFinAcked && this.isAtEnd
+  }
+
+  /** Our stream's end is known and all before it was sent. */
+  get isAtEnd(): boolean {
+    return this.sendQueue.finAt >= 0 && this.tx.dataOfStream(this.sendQueue.finAt) === this.snd.nxt
   }
 
   onDataFinSent(): void {
@@ -374,7 +381,9 @@ export class MptcpConnection implements SchedulerView {
     if (this.isMptcp) {
       let off = this.snd.una
       for (let i = 0; i < this.subflows.length; i++) {
-        const tx = (this.subflows[i] as Subflow).tx
+        const s = this.subflows[i] as Subflow
+        s.retire(this.snd.una)
+        const tx = s.tx
         if (tx !== null) off = Math.min(off, tx.minUnacked())
       }
       upTo = this.tx.streamOfData(off)
@@ -406,16 +415,12 @@ export class MptcpConnection implements SchedulerView {
 
   /** The bytes of a subflow that is gone have to go elsewhere. */
   reclaim(s: Subflow): void {
-    this.rtx.addUnacked(s.tx, this.snd.una, -1, REINJECT_SUBFLOW_LOST)
+    this.rtx.addAll(s.tx, this.snd.una, -1, REINJECT_SUBFLOW_LOST)
     this.isReleaseDue = true
   }
 
-  /** `s` is not needed to deliver what is outstanding. */
-  maySpare(s: Subflow): boolean {
-    return this.hasOther(s) || (this.snd.isSettled && pendingNew(this) === 0 && !this.isDataFinDue)
-  }
-
-  private hasOther(s: Subflow): boolean {
+  /** Somebody else can carry what `s` could. */
+  hasOther(s: Subflow): boolean {
     for (let i = 0; i < this.subflows.length; i++) {
       const o = this.subflows[i] as Subflow
       if (o !== s && o.isUsable) return true
@@ -447,38 +452,55 @@ export class MptcpConnection implements SchedulerView {
     this.rtx.fired()
     if (this.isClosed || !this.isMptcp) return
     this.env.counters.DataRtx++
-    if (this.blameStripping(now)) return
-    if (this.isDataFinDue) for (const s of this.subflows) if (s.isLive && s.maySendData()) s.answer()
-    if (this.snd.una < this.snd.nxt) this.queueHole()
-    // a window update may have been lost; a probe is below the window, so it must not take the place of the ACK with a DATA_FIN
-    else if (!this.isDataFinDue) bestSubflow(this)?.ep.probe()
+    if (this.isDataFinDue && this.snd.una === this.snd.nxt) this.repeatDataFin()
+    else if (this.snd.una === this.snd.nxt)
+      bestSubflow(this)?.ep.probe() // a window update may have been lost
+    else this.queueHole(now)
   }
 
-  /** Bytes acknowledged by TCP and never at the data level, and no option for a while: they do not get through (RFC 8684 §3.7). */
-  private blameStripping(now: Micros): boolean {
-    for (const s of this.subflows) {
-      if (!s.isUsable || s.bareRun < BARE_RUN || s.tx !== null) continue
-      if (onStripped(this, s, FB_STRIPPED, now)) return true
-      s.reset(RST_MIDDLEBOX)
-    }
-    return false
+  private repeatDataFin(): void {
+    for (const s of this.subflows) if (s.isLive && s.maySendData()) s.answer()
+    if (this.rtx.fires < DATA_FIN_TRIES) return
+    const only = bestSubflow(this)
+    if (only !== null && !this.hasOther(only)) only.isFinForced = true
   }
 
-  /** What the data level misses first: up to where a subflow that answers still carries it, or a copy of what that one carries. */
-  private queueHole(): void {
+  /**
+   * The data level misses byte `una`. A subflow acknowledged it and it did not arrive: the path drops mappings, or a box acknowledges by
+   * itself. Or it is in the network still, or it is on a subflow that does not answer.
+   */
+  private queueHole(now: Micros): void {
     const { una, nxt } = this.snd
     let carried = nxt
-    let by: Subflow | null = null
-    for (const s of this.subflows) {
-      if (!s.isLive || s.tx === null || s.rtoCount > 0) continue
-      const from = s.tx.minUnacked()
+    let carrier: Subflow | null = null
+    let except = -1
+    for (let i = 0; i < this.subflows.length; i++) {
+      const s = this.subflows[i] as Subflow
+      if (!s.isLive || s.tx === null) continue
+      if (s.tx.hasSwallowed(una)) {
+        // a peer that has fallen back would take a copy for new data: before there is one, RFC 8684 §3.7 applies
+        if (s.bareRun > 0 && mayFallBack(this, s)) {
+          onStripped(this, s, FB_STRIPPED, now)
+          return
+        }
+        if (isJoinPending(this)) return // it decides whether this may be a fallback
+        s.holes++
+        const isBroken = s.holes >= HOLES_MAX || s.bareRun >= BARE_RUN
+        if (isBroken && (this.hasOther(s) || s.bareRun > 0)) {
+          s.reset(RST_MIDDLEBOX)
+          continue
+        }
+        if (this.hasOther(s)) except = s.id
+        else if (s.bareRun > 0) return // is the peer's option lost or is it gone? the next timeout knows more
+      }
+      const from = s.rtoCount > 0 ? Infinity : s.tx.minUnacked()
       if (from < carried) {
         carried = from
-        by = s
+        carrier = s
       }
     }
-    if (carried > una) this.rtx.add(una, carried, -1, REINJECT_DATA_RTO)
-    else if (by !== null && this.hasOther(by)) this.rtx.add(una, Math.min(nxt, una + GRANT_MAX), by.id, REINJECT_DATA_RTO)
+    if (carried > una) this.rtx.add(una, carried, except, REINJECT_DATA_RTO)
+    else if (carrier !== null && this.hasOther(carrier)) this.rtx.add(una, Math.min(nxt, una + GRANT_MAX), carrier.id, REINJECT_DATA_RTO)
   }
 
   // ---------------------------------------------------------------- data level: receiving
@@ -516,6 +538,15 @@ export class MptcpConnection implements SchedulerView {
     s.answer()
     if (this.rcv.isComplete) this.notePeerFin()
     return true
+  }
+
+  /**
+   * The peer's FIN on a subflow. On the only one, with nothing missing, it is the end of the stream although no DATA_FIN came: the peer may
+   * send it only when nothing but the DATA_FIN is outstanding (RFC 8684 §3.3.3), so that one was lost with its option.
+   */
+  onSubflowFin(s: Subflow): void {
+    if (this.everJoined || this.rcv.finAt >= 0 || this.recvQueue.sparse !== null || s.staging !== null) return
+    this.onDataFin(s, this.rcv.dataAck)
   }
 
   /** FIN of a connection that has fallen back. */

@@ -67,6 +67,8 @@ export class MptcpCounters {
   ReinjectedBytes = 0
   /** Bytes received without a mapping and kept in the hope of one. */
   StagedBytes = 0
+  /** Stretches placed by their order, because a box in the path took their mapping away. */
+  ImpliedMappings = 0
   /** Options that could not be true: DATA_ACK of what was never sent, DSN before the start, data behind DATA_FIN. */
   BadOption = 0
   /** Subflows reset because no mapping came within a receive window. */

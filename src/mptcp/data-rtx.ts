@@ -16,6 +16,8 @@ const STRIDE = 4
 export class DataRtx {
   deadline: Micros = NEVER
   private backoff = 0
+  /** Timeouts in a row without progress. */
+  fires = 0
   /** from, to, id of the subflow that must not get it (-1: any may), cause. */
   private ranges: Float64Array | null = null
   private head = 0
@@ -25,7 +27,7 @@ export class DataRtx {
   arm(isDue: boolean, periodUs: Micros, now: Micros): void {
     if (!isDue || periodUs === NEVER) {
       this.deadline = NEVER
-      if (!isDue) this.backoff = 0
+      if (!isDue) this.backoff = this.fires = 0
       return
     }
     if (this.deadline === NEVER) this.deadline = now + periodUs * 2 ** this.backoff
@@ -34,10 +36,12 @@ export class DataRtx {
   /** The data level moved. */
   progress(): void {
     this.backoff = 0
+    this.fires = 0
     this.deadline = NEVER
   }
 
   fired(): void {
+    this.fires++
     if (this.backoff < BACKOFF_MAX) this.backoff++
     this.deadline = NEVER
   }
@@ -64,11 +68,16 @@ export class DataRtx {
   /** Queues what a subflow has in flight and the data level still misses. */
   addUnacked(tx: TxMappings | null, una: DataOff, except: number, cause: ReinjectCause): void {
     if (tx === null) return
-    for (let i = 0; i < tx.count; i++) {
+    for (let i = tx.acked; i < tx.count; i++) {
       const data = tx.dataAt(i)
-      const from = Math.max(una, data + (tx.unackedFrom(i) - tx.seqAt(i)))
-      this.add(from, data + tx.lenAt(i), except, cause)
+      this.add(Math.max(una, data + (tx.unackedFrom(i) - tx.seqAt(i))), data + tx.lenAt(i), except, cause)
     }
+  }
+
+  /** Queues everything that the data level misses of what a subflow carried: what it had acknowledged may be lost with it. */
+  addAll(tx: TxMappings | null, una: DataOff, except: number, cause: ReinjectCause): void {
+    if (tx === null) return
+    for (let i = 0; i < tx.count; i++) this.add(Math.max(una, tx.dataAt(i)), tx.dataAt(i) + tx.lenAt(i), except, cause)
   }
 
   /** Drops what was acknowledged meanwhile; false when nothing is left. */

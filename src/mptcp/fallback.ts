@@ -1,6 +1,7 @@
 import type { Micros } from '../base/time.js'
+import { RST_MPTCP_ERROR } from '../wire/mptcp-options.js'
 import type { MptcpConnection } from './connection.js'
-import type { Subflow } from './subflow.js'
+import { PHASE_SYN, type Subflow } from './subflow.js'
 
 /** Why a connection is plain TCP (RFC 8684 §3.7). */
 export const FB_NONE = 0
@@ -66,13 +67,25 @@ function expectedSeq(s: Subflow): number {
 }
 
 /**
- * RFC 8684 §3.7: falling back is possible only on the first subflow, alone, with everything in flight contiguous in both
- * directions; and never once a join has succeeded. @param expected SeqOff at which the next byte of the stream stands.
+ * RFC 8684 §3.7: only on the first subflow, alone, never joined, with everything in flight contiguous in both directions. Then bytes that
+ * nothing maps can but continue the stream. @param expected SeqOff at which the next byte of the stream stands.
  */
-export function mayFallBack(c: MptcpConnection, s: Subflow, expected = expectedSeq(s)): boolean {
-  if (c.everJoined || s.isJoin || c.subflows.length !== 1) return false
+export function isSoleAndContiguous(c: MptcpConnection, s: Subflow, expected = expectedSeq(s)): boolean {
+  if (c.everJoined || s.isJoin || !c.isMptcp) return false
+  for (const o of c.subflows) if (o !== s && o.isLive && o.phase !== PHASE_SYN) return false
   if (s.tx !== null && !s.tx.isLinear(c.snd.nxt - s.nextSeq)) return false
   return s.rx === null || s.rx.isLinear(c.rx.dataOfStream(c.recvQueue.readyEnd) - expected)
+}
+
+/** We have answered the SYN of a join: the third ACK decides whether this connection is joined, and nobody knows where that is. */
+export function isJoinPending(c: MptcpConnection): boolean {
+  for (const o of c.subflows) if (o.isJoin && !o.isActive && o.phase === PHASE_SYN) return true
+  return false
+}
+
+/** Whether the connection may fall back now. A join that we only asked for is given up for it, one that the peer asked for is not. */
+export function mayFallBack(c: MptcpConnection, s: Subflow, expected = expectedSeq(s)): boolean {
+  return isSoleAndContiguous(c, s, expected) && !isJoinPending(c)
 }
 
 /**
@@ -90,6 +103,8 @@ export function fallBack(c: MptcpConnection, s: Subflow, reason: number, now: Mi
   }
   c.becomePlain(reason)
   s.becomePlain(now)
+  // a join that is not through yet has lost the race
+  for (const o of c.subflows) if (o !== s && o.isLive) o.reset(RST_MPTCP_ERROR)
 }
 
 /**

@@ -128,6 +128,8 @@ export function onJoinSynAck(s: Subflow, pkt: Packet, m: MptcpOptions, ackOff: n
   if (m.joinBackup) n.MPJoinSynAckBackupRx++
   join.hmac = joinHmac(hash, local, remote, join.localNonce, m.joinNonce)
   s.phase = PHASE_JOINING
+  // the peer counts the join from our third ACK on, and whoever is joined must not fall back
+  c.everJoined = true
   return ON_CONTINUE
 }
 

@@ -17,19 +17,33 @@ import type { Packet } from '../wire/packet.js'
 import { unwrap } from '../wire/seq.js'
 import { SYN } from '../wire/tcp.js'
 import type { TcpOptions } from '../wire/tcp-options.js'
-import { FB_DATA_WITHOUT, FB_FAIL_RECEIVED, FB_INFINITE_RECEIVED, FB_NO_DATA_ACK, fallBack, mayFallBack, onStripped } from './fallback.js'
+import {
+  FB_DATA_WITHOUT,
+  FB_FAIL_RECEIVED,
+  FB_INFINITE_RECEIVED,
+  FB_NO_DATA_ACK,
+  FB_STRIPPED,
+  fallBack,
+  isJoinPending,
+  isSoleAndContiguous,
+  mayFallBack,
+  onStripped,
+} from './fallback.js'
 import { onCapableAck, onCapableSynAck, onJoinAck, onJoinSynAck } from './handshake.js'
 import type { KeyMaterial } from './keys.js'
 import type { DataOff } from './mapping.js'
-import { MAP_CONTRADICTS, MAP_FULL } from './rx-mappings.js'
+import { MAP_CONTRADICTS, MAP_FULL, SUM_IMPLIED } from './rx-mappings.js'
 import { PHASE_DEAD, PHASE_JOINING, PHASE_OPEN, PHASE_PLAIN, PHASE_SYN, PHASE_UNCONFIRMED, type Subflow } from './subflow.js'
+
+/** Segments in a row without any option, after which the path is believed to strip them (RFC 8684 §3.7). */
+export const BARE_RUN = 3
 
 /** The MPTCP options of an acceptable segment, before its ACK and payload are used (RFC 8684 §3: after the checks of RFC 5961). */
 export function readOptions(s: Subflow, pkt: Packet, opts: TcpOptions, segOff: SeqOff, ackOff: SeqOff, now: Micros): OptionsVerdict {
   const phase = s.phase
   const m = opts.mptcp
   if (phase === PHASE_DEAD) return readLate(s, m)
-  if (phase === PHASE_PLAIN) return readPlain(s, m, now)
+  if (phase === PHASE_PLAIN) return readPlain(s, pkt, m, segOff, now)
   if ((pkt.flags & SYN) !== 0) {
     if (phase !== PHASE_SYN) return ON_CONTINUE
     return s.isJoin ? onJoinSynAck(s, pkt, m, ackOff) : onCapableSynAck(s, pkt, m, ackOff, now)
@@ -43,7 +57,7 @@ export function readOptions(s: Subflow, pkt: Packet, opts: TcpOptions, segOff: S
     if (m.present === 0 && pkt.payLen === 0) return ON_CONTINUE
   }
   if (m.present === 0) return readBare(s, ackOff, now)
-  s.bareRun = 0
+  if (ackOff >= s.ackedSeq) s.bareRun = 0 // an overtaken segment says nothing about now
   if ((m.present & ~(HAS_DSS | HAS_CAPABLE)) !== 0) {
     const verdict = readSignals(s, m, now)
     if (verdict !== ON_CONTINUE) return verdict
@@ -62,11 +76,26 @@ function readLate(s: Subflow, m: MptcpOptions): OptionsVerdict {
   return ON_CONTINUE
 }
 
-/** After a fallback nothing counts any more but the end of the other direction (RFC 8684 §3.7). */
-function readPlain(s: Subflow, m: MptcpOptions, now: Micros): OptionsVerdict {
-  if (m.present === 0 || s.conn.remoteKey === null) return ON_CONTINUE
+/**
+ * After a fallback options say nothing any more, but for two: an abrupt end, and a mapping that shows that the peer has not fallen back
+ * and puts bytes elsewhere than their order says. To take those for the stream would corrupt it.
+ */
+function readPlain(s: Subflow, pkt: Packet, m: MptcpOptions, segOff: SeqOff, now: Micros): OptionsVerdict {
+  const c = s.conn
+  const remote = c.remoteKey
+  if (m.present === 0 || remote === null) return ON_CONTINUE
   if ((m.present & HAS_FASTCLOSE) !== 0) return readFastclose(s, m, now)
-  return ON_CONTINUE
+  if (m.dsnLen !== 8 || m.dataLen === 0 || pkt.payLen === 0 || !isSilent(c.fallbackReason)) return ON_CONTINUE
+  const seq = unwrap(segOff, 0, m.ssn)
+  const data = dataOffOf64(remote.idsnHi, remote.idsnLo, m.dsnHi, m.dsnLo)
+  if (seq >= segOff + pkt.payLen || data - seq === c.rx.dataOfStream(c.rx.delta)) return ON_CONTINUE
+  c.env.counters.DSSNotMatching++
+  return s.refuse(RST_MPTCP_ERROR)
+}
+
+/** A fallback that the peer was not told of. */
+function isSilent(reason: number): boolean {
+  return reason === FB_DATA_WITHOUT || reason === FB_NO_DATA_ACK || reason === FB_STRIPPED
 }
 
 function readBare(s: Subflow, ackOff: SeqOff, now: Micros): OptionsVerdict {
@@ -85,12 +114,33 @@ function stripped(s: Subflow, reason: number, now: Micros): OptionsVerdict {
   return s.refuse(RST_MIDDLEBOX)
 }
 
-/** In-order payload at `seqOff` that no mapping covers. True: the connection has fallen back and the payload is stream data. */
-export function onUnmapped(s: Subflow, seqOff: SeqOff, now: Micros): boolean {
-  if (!mayFallBack(s.conn, s, seqOff)) return false
-  s.conn.env.counters.MPCapableDataFallback++
-  fallBack(s.conn, s, FB_DATA_WITHOUT, now, seqOff)
-  return true
+/** Wait for a mapping. */
+export const UNMAPPED_STAGE = 0
+/** The bytes have a mapping now. */
+export const UNMAPPED_IMPLIED = 1
+/** The connection has fallen back. */
+export const UNMAPPED_PLAIN = 2
+export type UnmappedResult = 0 | 1 | 2
+
+/**
+ * In-order bytes [seqOff, seqOff + len) that no mapping covers. On the only subflow of a connection that was never joined they can but
+ * continue the stream (RFC 8684 §3.7). Where options have passed before, a box in the path has joined segments, or dropped an
+ * option: the bytes are placed, and DATA_ACKs go on, so that a peer who still speaks MPTCP has no reason to send them again
+ * elsewhere in the sequence. Where none ever passed, or none passes any more, it is a fallback.
+ */
+export function onUnmapped(s: Subflow, seqOff: SeqOff, len: number, now: Micros): UnmappedResult {
+  const c = s.conn
+  const n = c.env.counters
+  if (!isSoleAndContiguous(c, s, seqOff)) return UNMAPPED_STAGE
+  if ((s.phase === PHASE_OPEN && s.bareRun < BARE_RUN) || isJoinPending(c)) {
+    n.ImpliedMappings++
+    const data = c.rx.dataOfStream(c.recvQueue.readyEnd)
+    return s.addRxMapping(seqOff, data, len, SUM_IMPLIED) === MAP_FULL ? UNMAPPED_STAGE : UNMAPPED_IMPLIED
+  }
+  if (s.phase === PHASE_OPEN) n.DssFallback++
+  else n.MPCapableDataFallback++
+  fallBack(c, s, FB_DATA_WITHOUT, now, seqOff)
+  return UNMAPPED_PLAIN
 }
 
 function readSignals(s: Subflow, m: MptcpOptions, now: Micros): OptionsVerdict {
@@ -135,6 +185,7 @@ function readFail(s: Subflow, m: MptcpOptions, now: Micros): OptionsVerdict {
   // Answered with an MP_FAIL of our own, and one infinite mapping from the last byte known to have arrived intact
   s.failAt = c.rcv.dataAck
   s.isFailDue = true
+  s.answer()
   s.announceInfinite(c.snd.una, c.snd.una - c.snd.nxt + s.nextSeq)
   fallBack(c, s, FB_FAIL_RECEIVED, now)
   return ON_CONTINUE

@@ -10,6 +10,9 @@ export const MAP_CONTRADICTS = 2
 export const MAP_FULL = 3
 export type MapResult = 0 | 1 | 2 | 3
 
+/** Stands for a checksum where a mapping is implied by the order of the bytes: nothing to verify it with. */
+export const SUM_IMPLIED = -2
+
 /** Mappings kept per subflow; each covers bytes of a segment that came, so only a window full of tiny segments reaches it. */
 const MAX_MAPPINGS = 4096
 const MIN_LEN = 4

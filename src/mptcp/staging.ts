@@ -4,7 +4,7 @@ import { StreamQueue } from '../base/stream-queue.js'
 import type { SeqOff } from '../tcp/extension.js'
 import { sumQueue } from './dss-checksum.js'
 import type { DataOff } from './mapping.js'
-import type { RxMappings } from './rx-mappings.js'
+import { type RxMappings, SUM_IMPLIED } from './rx-mappings.js'
 
 /** Takes bytes at the data level; returns how many from the front it took. */
 export interface DataSink {
@@ -54,6 +54,12 @@ export class Staging {
   /** Nothing says where the oldest byte, which is in order on the subflow, belongs. */
   isHeadUnmapped(rx: RxMappings | null): boolean {
     return this.waiting > 0 && (rx === null || rx.find(this.queue.base) < 0)
+  }
+
+  /** Bytes from the front on that nothing maps. */
+  unmappedLen(rx: RxMappings | null): number {
+    const { base, readyEnd } = this.queue
+    return rx === null ? readyEnd - base : Math.min(readyEnd, rx.nextStart(base)) - base
   }
 
   /**
@@ -117,6 +123,7 @@ export class Staging {
 
   private isValid(rx: RxMappings, i: number): boolean {
     const stated = rx.sumAt(i)
+    if (stated === SUM_IMPLIED) return true
     return stated >= 0 && isSumValid(addSums(sumQueue(this.queue, rx.seqAt(i), rx.lenAt(i)), stated))
   }
 

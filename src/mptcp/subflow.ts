@@ -22,7 +22,7 @@ import type { TcpOptions } from '../wire/tcp-options.js'
 import type { MptcpConnection } from './connection.js'
 import type { JoinState } from './handshake.js'
 import type { DataOff } from './mapping.js'
-import { isFastclose, onUnmapped, readOptions } from './options-in.js'
+import { isFastclose, onUnmapped, readOptions, UNMAPPED_IMPLIED, UNMAPPED_PLAIN, UNMAPPED_STAGE } from './options-in.js'
 import { optionLen, writeOptions } from './options-out.js'
 import type { MapResult, RxMappings } from './rx-mappings.js'
 import { Staging } from './staging.js'
@@ -109,6 +109,10 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   bareRun = 0
   /** The peer closed its direction of the subflow. */
   isPeerFin = false
+  /** The only subflow may send its FIN although the DATA_FIN is not acknowledged: nobody answers it. */
+  isFinForced = false
+  /** Data-level timeouts in a row that are this subflow's fault: it acknowledged what never reached the data level. */
+  holes = 0
 
   // ---- signals
   sentDataAck: DataOff = -1
@@ -338,7 +342,15 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
     const tx = this.tx
     if (tx === null) return
     tx.ackTo(seqOff)
+    if (tx.retire(this.conn.snd.una) > 0) this.holes = 0
     if (tx.count === 0) this.dropTx()
+  }
+
+  /** The data level moved: forgets mappings that both levels have acknowledged. */
+  retire(dataUna: DataOff): void {
+    if (this.tx === null) return
+    this.tx.retire(dataUna)
+    if (this.tx.count === 0) this.dropTx()
   }
 
   finAt(): SeqOff {
@@ -348,7 +360,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
       return at >= 0 && c.tx.streamOfSeq(this.nextSeq) === at ? this.nextSeq : -1
     }
     if (this.phase !== PHASE_OPEN && this.phase !== PHASE_UNCONFIRMED) return -1
-    return c.isClosing || (this.isPeerFin && c.maySpare(this)) ? this.nextSeq : -1
+    return c.isClosing || this.isFinForced || (this.isPeerFin && c.hasOther(this)) ? this.nextSeq : -1
   }
 
   // ---------------------------------------------------------------- SegmentSink
@@ -363,8 +375,11 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
       const rx = this.rx
       const i = rx === null ? -1 : rx.find(at)
       if (rx === null || i < 0) {
-        // In order and unmapped: RFC 8684 §3.7; later bytes may still get their mapping
-        if (isInOrder && onUnmapped(this, at, now)) return done + this.acceptPlain(at, mem, off + done, len - done)
+        // later bytes may still get their mapping
+        const gap = rx === null ? len - done : Math.min(len - done, rx.nextStart(at) - at)
+        const result = isInOrder ? onUnmapped(this, at, gap, now) : UNMAPPED_STAGE
+        if (result === UNMAPPED_IMPLIED) continue
+        if (result === UNMAPPED_PLAIN) return done + this.acceptPlain(at, mem, off + done, len - done)
         return done + this.stage(at, isInOrder ? at : this.ep.rcvNxt, mem, off + done, len - done)
       }
       const n = Math.min(len - done, rx.endAt(i) - at)
@@ -381,7 +396,10 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
 
   onFin(seqOff: SeqOff, _now: Micros): void {
     if (this.phase === PHASE_PLAIN) this.conn.onPlainFin(seqOff)
-    else this.isPeerFin = true
+    else {
+      this.isPeerFin = true
+      this.conn.onSubflowFin(this)
+    }
   }
 
   // ---------------------------------------------------------------- TcpExtension
@@ -497,18 +515,28 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
       return
     }
     staging.fillTo(this.ep.rcvNxt)
+    while (staging.isHeadUnmapped(this.rx)) {
+      const result = onUnmapped(this, staging.queue.base, staging.unmappedLen(this.rx), now)
+      if (result === UNMAPPED_PLAIN) return // all of it was delivered
+      if (result === UNMAPPED_STAGE) break
+      if (!this.deliverMapped(staging, now)) return
+    }
+    if (!this.deliverMapped(staging, now) || c.isChecksummed || staging.waiting < staging.queue.capacity - GRANT_MAX) return
+    // §3.3.1: no mapping within a receive window of data
+    c.env.counters.UnmappedReset++
+    this.reset(RST_MIDDLEBOX)
+  }
+
+  /** False: nothing is left, or a checksum was wrong. */
+  private deliverMapped(staging: Staging, now: Micros): boolean {
+    const c = this.conn
     const bad = staging.deliver(this.rx, c.isChecksummed, c)
     if (bad >= 0) c.onBadChecksum(this, bad, now)
     else if (staging.queue.isEmpty) {
       staging.dispose()
       this.staging = null
-    } else if (staging.isHeadUnmapped(this.rx) && onUnmapped(this, staging.queue.base, now)) {
-      return // fallen back: all of it was delivered
-    } else if (!c.isChecksummed && staging.waiting >= staging.queue.capacity - GRANT_MAX) {
-      // §3.3.1: no mapping within a receive window of data
-      c.env.counters.UnmappedReset++
-      this.reset(RST_MIDDLEBOX)
-    }
+    } else return true
+    return false
   }
 
   private drainPlain(): void {

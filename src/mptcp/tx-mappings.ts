@@ -5,34 +5,40 @@ import type { DataOff } from './mapping.js'
 const MIN_LEN = 16
 
 /**
- * The mappings that one subflow has declared and the peer has not wholly acknowledged, oldest first: a circular queue, contiguous
+ * The mappings that one subflow has declared and the peer has not acknowledged at both levels, oldest first: a circular queue, contiguous
  * in SeqOff. An entry never changes (RFC 8684 §3.3.1: a sender MUST NOT change a mapping after it has been declared); the
  * retransmission of any of its bytes repeats it as it is.
  *
- *     seq   1 -------- 60001 ------ 120001 ----- end
- *     data  0          60000        7000            <- a reinjection: lower DSN, higher sequence number
+ *            swallowed: ACKed, not DATA_ACKed | not wholly ACKed
+ *     seq    1 ---------- 60001 ------------- 120001 ----- 180001 ----- end
+ *     data   0            60000               120000       7000            <- a reinjection: lower DSN, higher sequence number
+ *     index  0            1                   acked        acked + 1       count
  *
  * Held only while something is unacknowledged; `TxMappingsPool` recycles it.
  */
 export class TxMappings {
   private seqs = new Float64Array(MIN_LEN)
   private datas = new Float64Array(MIN_LEN)
-  /** DSS checksum of each, -1: none. */
+  /** Sum over the bytes of each for its DSS checksum, -1: none. */
   private sums = new Int32Array(MIN_LEN)
   private head = 0
   count = 0
+  /** How many of them, the oldest, were wholly acknowledged on the subflow. */
+  acked = 0
   /** SeqOff behind the last mapping. */
   end: SeqOff = 0
-  /** Everything below was acknowledged; may lie inside the first entry. */
+  /** Everything below was acknowledged on the subflow; may lie inside entry `acked`. */
   private una: SeqOff = 0
-  /** Entries whose DataOff lies below that of an older one. While 0 the smallest DataOff is the first. */
+  /** Entries from acked + 1 on that begin below the end of the one before. While 0 the smallest DataOff not ACKed is in entry `acked`. */
   private unordered = 0
+  /** Smallest start of the entries from acked + 1 on. */
   private minData: DataOff = 0
   private isMinKnown = false
 
   open(at: SeqOff): void {
     this.head = 0
     this.count = 0
+    this.acked = 0
     this.end = at
     this.una = at
     this.unordered = 0
@@ -44,15 +50,16 @@ export class TxMappings {
     invariant(this.count === 0 || seq === this.end, 'tx mappings: gap in the subflow sequence')
     if (this.count === 0) this.open(seq)
     if (this.count === this.seqs.length) this.grow()
-    const last = this.count > 0 ? (this.datas[this.slot(this.count - 1)] as number) : -1
+    const isFirst = this.acked === this.count
+    const lastEnd = isFirst ? -1 : this.dataEndAt(this.count - 1)
     const i = this.slot(this.count)
     this.seqs[i] = seq
     this.datas[i] = data
     this.sums[i] = sum
     this.count++
     this.end = seq + len
-    if (data < last) this.unordered++
-    if (this.isMinKnown && data < this.minData) this.minData = data
+    if (data < lastEnd) this.unordered++
+    if (!isFirst && this.isMinKnown && data < this.minData) this.minData = data
   }
 
   /** Index of the mapping that holds byte `at`, or -1. */
@@ -89,20 +96,44 @@ export class TxMappings {
     return this.endAt(i) - this.seqAt(i)
   }
 
-  /** First byte of mapping `i` that is not acknowledged on the subflow. */
+  private dataEndAt(i: number): DataOff {
+    return this.dataAt(i) + this.lenAt(i)
+  }
+
+  /** First byte of mapping `i` that is not acknowledged on the subflow; its end when all is. */
   unackedFrom(i: number): SeqOff {
-    return Math.max(this.seqAt(i), this.una)
+    return Math.min(Math.max(this.seqAt(i), this.una), this.endAt(i))
   }
 
   /** The peer acknowledged everything below `una` on this subflow. */
   ackTo(una: SeqOff): void {
     if (una > this.una) this.una = una
-    while (this.count > 0 && this.endAt(0) <= una) {
-      if (this.count > 1 && this.dataAt(1) < this.dataAt(0)) this.unordered--
-      if (this.isMinKnown && this.dataAt(0) === this.minData) this.isMinKnown = false
+    while (this.acked < this.count && this.endAt(this.acked) <= this.una) {
+      const next = this.acked + 1
+      if (next < this.count) {
+        if (this.dataAt(next) < this.dataEndAt(this.acked)) this.unordered--
+        if (this.isMinKnown && this.dataAt(next) === this.minData) this.isMinKnown = false
+      }
+      this.acked = next
+    }
+  }
+
+  /** The data level is acknowledged below `dataUna`: forgets what both levels have covered. Returns how many mappings that were. */
+  retire(dataUna: DataOff): number {
+    let n = 0
+    while (this.acked > 0 && this.dataEndAt(0) <= dataUna) {
       this.head = (this.head + 1) & (this.seqs.length - 1)
       this.count--
+      this.acked--
+      n++
     }
+    return n
+  }
+
+  /** Whether the byte `off` was acknowledged on the subflow and, since it still stands here, not at the data level. */
+  hasSwallowed(off: DataOff): boolean {
+    for (let i = 0; i < this.acked; i++) if (this.dataAt(i) <= off && off < this.dataEndAt(i)) return true
+    return false
   }
 
   /**
@@ -110,12 +141,12 @@ export class TxMappings {
    * (RFC 8684 §3.3.2).
    */
   minUnacked(): DataOff {
-    if (this.count === 0) return Infinity
-    const first = this.dataAt(0) + (this.unackedFrom(0) - this.seqAt(0))
+    if (this.acked === this.count) return Infinity
+    const first = this.dataAt(this.acked) + (this.unackedFrom(this.acked) - this.seqAt(this.acked))
     if (this.unordered === 0) return first
     if (!this.isMinKnown) {
       let min = Infinity
-      for (let i = 0; i < this.count; i++) min = Math.min(min, this.dataAt(i))
+      for (let i = this.acked + 1; i < this.count; i++) min = Math.min(min, this.dataAt(i))
       this.minData = min
       this.isMinKnown = true
     }

@@ -1,4 +1,4 @@
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { C_CLOSED, C_DONE, C_PEER_FIN } from '../../../src/mptcp/connection.js'
 import { path } from '../../../src/pathmgr/path.js'
 import { CAUSE_ABORTED, CAUSE_FIN, CAUSE_REFUSED, CAUSE_RESET, CAUSE_TIMEOUT } from '../../../src/tcp/state.js'
@@ -20,7 +20,7 @@ function isFin(p: Seen): boolean {
 }
 
 /** Both sides are through, nothing is left but TIME-WAIT; afterwards nothing at all. */
-function expectClosed(tt: Tap, link: Link): void {
+function expectClosed(tt: Test, link: Link): void {
   for (const [name, h] of [
     ['client', link.client],
     ['server', link.server],
@@ -40,12 +40,6 @@ function expectClosed(tt: Tap, link: Link): void {
     link.seen.some((p) => (p.pkt.flags & RST) !== 0),
     'no RST',
   )
-}
-
-interface Tap {
-  ok(v: unknown, m?: string): void
-  notOk(v: unknown, m?: string): void
-  equal(a: unknown, b: unknown, m?: string): void
 }
 
 t.test('rfc8684 3.3.3: DATA_FIN in every order, with one and two subflows', async (tt) => {

@@ -1,0 +1,314 @@
+import t from 'tap'
+import { path } from '../../../src/pathmgr/path.js'
+import { HAS_FAIL, RST_MIDDLEBOX, RST_MPTCP_ERROR } from '../../../src/wire/mptcp-options.js'
+import { RST, SYN } from '../../../src/wire/tcp.js'
+import { FALLBACK_NAMES, FB_FAIL_RECEIVED, FB_INFINITE_RECEIVED, FB_NONE } from '../../../src/mptcp/fallback.js'
+import { CLIENT_2, Link, type LinkOptions, optionAt, PASS, pattern, type Seen, strip } from './harness.js'
+import { writeI32, writeU16 } from '../../../src/base/bytes.js'
+import { MP_DSS } from '../../../src/wire/mptcp-options.js'
+
+function isSyn(p: Seen): boolean {
+  return (p.pkt.flags & SYN) !== 0
+}
+
+const UP = pattern(30_000)
+const DOWN = pattern(30_000, 3)
+
+interface Outcome {
+  readonly link: Link
+  readonly isExact: boolean
+  readonly hits: number
+}
+
+/** One connection, both ways, in small steps, with a middlebox. */
+function pass(box: (p: Seen) => number, o: LinkOptions, withJoin: boolean): Outcome {
+  const link = new Link({ isCut: true, ...o })
+  let hits = 0
+  link.filter = (p) => {
+    hits += box(p)
+    return PASS
+  }
+  link.client.connect(link.now)
+  let at = 0
+  let isAdded = false
+  const isExact = (): boolean => link.server.hasReceived(UP) && link.client.hasReceived(DOWN)
+  for (let step = 0; step < 400 && !isExact(); step++) {
+    link.run(step < 60 ? 7_000 : 500_000, isExact)
+    if (at < UP.length && link.server.conn !== null) {
+      link.client.write(UP.subarray(at, at + 1000))
+      link.server.write(DOWN.subarray(at, at + 1000))
+      at += 1000
+    }
+    if (withJoin && !isAdded && at > 3000) isAdded = link.client.c.addPath(path({ id: 1, source: CLIENT_2 }), link.now)
+  }
+  link.client.end()
+  link.server.end()
+  link.run(5_000_000)
+  return { link, isExact: isExact(), hits }
+}
+
+t.test('features 7: options stripped from packet k on, each direction: falls back or goes on, never hangs or corrupts', async (tt) => {
+  let fallen = 0
+  for (const side of ['up', 'down', 'both']) {
+    for (let k = 0; k <= 50; k++) {
+      const { link, isExact, hits } = pass(
+        (p) => (p.n >= k && (side === 'both' || p.fromClient === (side === 'up')) ? strip(p.bytes) : 0),
+        {},
+        false,
+      )
+      if (!isExact) tt.fail(`${side} from ${k}: up ${link.server.received} down ${link.client.received}`)
+      if (hits === 0 && k < 20) tt.fail(`${side} from ${k}: nothing was stripped`)
+      if (link.client.c.fallbackReason !== FB_NONE) fallen++
+      if (!link.client.c.isClosed || !link.server.c.isClosed) tt.fail(`${side} from ${k}: not closed`)
+    }
+  }
+  tt.ok(fallen > 60, `${fallen} of 153 fell back`)
+})
+
+t.test('features 7: only packet k is stripped', async (tt) => {
+  for (const fromClient of [true, false]) {
+    for (let k = 0; k <= 50; k++) {
+      const { link, isExact } = pass((p) => (p.n === k && p.fromClient === fromClient ? strip(p.bytes) : 0), {}, false)
+      if (!isExact) tt.fail(`packet ${k} ${fromClient ? 'up' : 'down'}: up ${link.server.received} down ${link.client.received}`)
+    }
+  }
+  tt.pass('all exact')
+})
+
+t.test('features 7: with a join in flight: a subflow is reset with reason 6 or all goes on', async (tt) => {
+  let resets = 0
+  for (const flow of [0, 1]) {
+    for (const side of ['up', 'down', 'both']) {
+      for (let k = 0; k <= 50; k += 3) {
+        const box = (p: Seen): number =>
+          p.flow === flow && p.n >= k && (side === 'both' || p.fromClient === (side === 'up')) ? strip(p.bytes) : 0
+        const { link, isExact } = pass(box, {}, true)
+        if (!isExact) tt.fail(`flow ${flow} ${side} from ${k}: up ${link.server.received} down ${link.client.received}`)
+        if (link.seen.some((p) => (p.pkt.flags & RST) !== 0)) resets++
+      }
+    }
+  }
+  tt.ok(resets > 10, `${resets} with a reset`)
+})
+
+t.test('rfc8684 3.3.1: a middlebox that rewrites ISNs does not matter', async (tt) => {
+  const box = (p: Seen): number => {
+    const { bytes, pkt } = p
+    const shift = p.fromClient ? 0x7123_4567 : 0x0765_4321
+    const back = p.fromClient ? 0x0765_4321 : 0x7123_4567
+    writeI32(bytes, pkt.l4Off + 4, (pkt.seq + shift) | 0)
+    if (pkt.ack !== 0) writeI32(bytes, pkt.l4Off + 8, (pkt.ack - back) | 0)
+    return 1
+  }
+  const { isExact, link } = pass(box, { tcp: { sack: false } }, true)
+  tt.ok(isExact)
+  tt.ok(link.client.c.fallbackReason === FB_NONE)
+})
+
+t.test('rfc8684 3.7: a corrupted byte on the only subflow: MP_FAIL, infinite mapping, plain TCP', async (tt) => {
+  const link = new Link({ isCut: true, client: { checksum: true } }).establish()
+  link.client.write(pattern(5000))
+  link.run(300_000)
+  let hit = 0
+  link.filter = (p) => {
+    if (p.fromClient && p.pkt.payLen > 500 && hit === 0) {
+      p.bytes[p.pkt.payOff + 100] = (p.bytes[p.pkt.payOff + 100] as number) ^ 0x20
+      hit++
+    }
+    return PASS
+  }
+  link.client.write(pattern(40_000, 5000))
+  link.run(500_000)
+  link.client.write(pattern(10_000, 45_000))
+  link.run(3_000_000)
+  tt.equal(hit, 1)
+  tt.equal(link.server.counters.DataCsumErr, 1)
+  tt.ok(
+    link.seen.some((p) => !p.fromClient && (p.opts.mptcp.present & HAS_FAIL) !== 0),
+    'MP_FAIL from the receiver',
+  )
+  tt.ok(
+    link.seen.some((p) => p.fromClient && (p.opts.mptcp.present & HAS_FAIL) !== 0),
+    'MP_FAIL in answer',
+  )
+  tt.ok(
+    link.seen.some((p) => p.fromClient && p.opts.mptcp.dsnLen === 8 && p.opts.mptcp.dataLen === 0),
+    'infinite mapping',
+  )
+  tt.equal(FALLBACK_NAMES[link.client.c.fallbackReason], FALLBACK_NAMES[FB_FAIL_RECEIVED])
+  tt.equal(FALLBACK_NAMES[link.server.c.fallbackReason], FALLBACK_NAMES[FB_INFINITE_RECEIVED])
+  tt.equal(link.server.received, 55_000, 'the stream goes on, with the byte that the middlebox changed')
+  const last = link.seen[link.seen.length - 1] as Seen
+  tt.equal(last.opts.mptcp.present, 0)
+})
+
+t.test('rfc8684 3.7: a corrupted byte with two subflows: RST with MP_FAIL and reason 6, byte-exact', async (tt) => {
+  const link = new Link({ isCut: true, client: { checksum: true } }).establish()
+  link.client.write(pattern(1))
+  link.run(200_000)
+  link.client.c.addPath(path({ id: 1, source: CLIENT_2 }), link.now)
+  link.run(200_000)
+  let hit = 0
+  link.filter = (p) => {
+    if (p.fromClient && p.flow === 1 && p.pkt.payLen > 500 && hit === 0) {
+      p.bytes[p.pkt.payOff + 100] = (p.bytes[p.pkt.payOff + 100] as number) ^ 0x20
+      hit++
+    }
+    return PASS
+  }
+  link.client.write(pattern(300_000, 1))
+  tt.ok(link.run(20_000_000, () => link.server.hasReceived(pattern(300_001))))
+  tt.equal(hit, 1)
+  const rst = link.seen.find((p) => p.flow === 1 && !p.fromClient && (p.pkt.flags & RST) !== 0) as Seen
+  tt.ok((rst.opts.mptcp.present & HAS_FAIL) !== 0)
+  tt.equal(rst.opts.mptcp.rstReason, RST_MIDDLEBOX)
+})
+
+t.test('rfc8684 3.3: a checksum that was not negotiated, or is missing: RST with reason 1', async (tt) => {
+  const link = new Link({ isCut: true, client: { checksum: true } }).establish()
+  link.client.write(pattern(10))
+  link.run(200_000)
+  let hit = 0
+  link.filter = (p) => {
+    const at = p.fromClient && p.opts.mptcp.dssChecksum >= 0 ? optionAt(p, MP_DSS) : -1
+    if (at < 0) return PASS
+    // shorten the option by its checksum
+    const len = p.bytes[at + 1] as number
+    p.bytes[at + 1] = len - 2
+    p.bytes.fill(1, at + len - 2, at + len)
+    hit++
+    return PASS
+  }
+  link.client.write(pattern(10, 10))
+  link.run(200_000)
+  tt.ok(hit > 0)
+  const rst = link.seen.find((p) => !p.fromClient && (p.pkt.flags & RST) !== 0) as Seen
+  tt.equal(rst.opts.mptcp.rstReason, RST_MPTCP_ERROR)
+})
+
+t.test('rfc8684 3.3.1: a mapping that contradicts an earlier one resets the subflow', async (tt) => {
+  const link = new Link({ isCut: true, capacity: 60_000 }).establish()
+  link.server.write(pattern(10))
+  link.run(200_000)
+  const seen = link.seen.length
+  let n = 0
+  // two segments of one mapping: the first is held back, the DSN of the second is moved
+  link.filter = (p) => {
+    if (!p.fromClient || p.pkt.payLen === 0) return PASS
+    n++
+    if (n === 1) return 30_000
+    const at = optionAt(p, MP_DSS)
+    if (n === 3) p.bytes[at + 11] = ((p.bytes[at + 11] as number) + 1) & 255
+    return PASS
+  }
+  link.client.write(pattern(5000))
+  link.run(100_000)
+  tt.ok(n >= 3)
+  tt.equal(link.server.counters.DSSNotMatching, 1)
+  const rst = link.seen.slice(seen).find((p) => !p.fromClient && (p.pkt.flags & RST) !== 0) as Seen
+  tt.equal(rst.opts.mptcp.rstReason, RST_MPTCP_ERROR)
+})
+
+t.test('rfc8684 3.3.1: unmapped bytes on one of two subflows are staged; no mapping within a window: RST, reason 6', async (tt) => {
+  const link = new Link({ isCut: true, capacity: 300_000 }).establish()
+  link.client.write(pattern(1))
+  link.run(200_000)
+  link.client.c.addPath(path({ id: 1, source: CLIENT_2 }), link.now)
+  link.run(200_000)
+  // only the mapping is lost, DATA_ACKs pass: the sender has no reason to suspect anything
+  let hits = 0
+  link.filter = (p) => {
+    if (p.flow !== 1 || !p.fromClient || p.pkt.payLen === 0) return PASS
+    hits += strip(p.bytes)
+    return PASS
+  }
+  let sent = 1
+  for (let i = 0; i < 300 && link.server.counters.UnmappedReset === 0; i++) {
+    sent += link.client.write(pattern(20_000, sent))
+    link.run(100_000)
+  }
+  tt.ok(hits > 0)
+  tt.ok(link.server.counters.StagedBytes > 0)
+  tt.ok(
+    link.run(60_000_000, () => link.server.hasReceived(pattern(sent))),
+    `${link.server.received} of ${sent}`,
+  )
+  if (link.server.counters.UnmappedReset > 0) {
+    const rst = link.seen.find((p) => p.flow === 1 && !p.fromClient && (p.pkt.flags & RST) !== 0) as Seen
+    tt.equal(rst.opts.mptcp.rstReason, RST_MIDDLEBOX)
+  }
+})
+
+t.test('rfc8684 3.3.1: a mapping may come with a later segment than the first byte it covers', async (tt) => {
+  const link = new Link({ isCut: true }).establish()
+  link.client.write(pattern(1))
+  link.run(200_000)
+  link.client.c.addPath(path({ id: 1, source: CLIENT_2 }), link.now)
+  link.run(200_000)
+  // of each mapping on the join the first segment loses its DSS, the others keep it
+  let hits = 0
+  let last = -1
+  link.filter = (p) => {
+    if (p.flow !== 1 || !p.fromClient || p.pkt.payLen === 0) return PASS
+    const ssn = p.opts.mptcp.ssn
+    if (ssn !== last && p.opts.mptcp.dataLen > p.pkt.payLen) hits += strip(p.bytes)
+    last = ssn
+    return PASS
+  }
+  const up = pattern(400_000, 1)
+  link.client.write(up)
+  tt.ok(link.run(20_000_000, () => link.server.hasReceived(pattern(400_001))))
+  tt.ok(hits > 0)
+  tt.ok(link.server.counters.StagedBytes > 0)
+  tt.notOk(link.seen.some((p) => (p.pkt.flags & RST) !== 0))
+  tt.equal(link.client.counters.ReinjectedBytes, 0, 'nothing had to go out twice')
+})
+
+t.test('rfc8684 3.3.1: 4-byte DSN and DATA_ACK are understood across a wrap', async (tt) => {
+  const link = new Link({ isCut: true }).establish()
+  link.client.write(pattern(1))
+  link.run(200_000)
+  let hits = 0
+  link.filter = (p) => {
+    const m = p.opts.mptcp
+    const at = m.dsnLen === 8 ? optionAt(p, MP_DSS) : -1
+    if (at < 0 || isSyn(p)) return PASS
+    // rewrite the DSN as 4 bytes: flags without 'm', the upper half cut out
+    const dsnAt = at + 4 + m.dataAckLen
+    const len = p.bytes[at + 1] as number
+    p.bytes[at + 3] = (p.bytes[at + 3] as number) & ~8
+    p.bytes.copyWithin(dsnAt, dsnAt + 4, at + len)
+    p.bytes[at + 1] = len - 4
+    p.bytes.fill(1, at + len - 4, at + len)
+    hits++
+    return PASS
+  }
+  link.client.write(pattern(100_000, 1))
+  link.server.write(pattern(100_000))
+  tt.ok(link.run(10_000_000, () => link.server.hasReceived(pattern(100_001)) && link.client.hasReceived(pattern(100_000))))
+  tt.ok(hits > 10)
+})
+
+t.test('rfc8684 3.8: data far outside of the window is acknowledged on the subflow and dropped', async (tt) => {
+  const link = new Link({ capacity: 60_000 }).establish()
+  link.server.write(pattern(10))
+  link.run(200_000)
+  let hit = 0
+  link.filter = (p) => {
+    const at = p.fromClient && p.pkt.payLen > 0 && hit === 0 ? optionAt(p, MP_DSS) : -1
+    if (at < 0) return PASS
+    const dsnAt = at + 4 + p.opts.mptcp.dataAckLen
+    writeI32(p.bytes, dsnAt + 4, (p.opts.mptcp.dsnLo + 10_000_000) | 0)
+    writeU16(p.bytes, dsnAt + 12, p.opts.mptcp.dataLen)
+    hit++
+    return PASS
+  }
+  link.client.write(pattern(1000))
+  tt.ok(
+    link.run(10_000_000, () => link.server.hasReceived(pattern(1000))),
+    'the data level brings it again',
+  )
+  tt.equal(hit, 1)
+  tt.equal(link.server.counters.NoDSSInWindow, 1)
+  tt.ok(link.client.counters.ReinjectedBytes >= 1000)
+})
