@@ -39,6 +39,8 @@ const ANSWER_INTERVAL_MS = 500
 const DUE_RST = 1
 /** A window probe has to be sent. */
 const DUE_PROBE = 2
+/** A tail loss probe has to be sent. */
+const DUE_TLP = 8
 /** Nothing but the SYN/ACK was received yet: pure ACKs repeat the third ACK. */
 const ONLY_SYNACK = 4
 
@@ -480,7 +482,7 @@ export class TcpEndpoint {
     if (echoUs > hs.firstSentAt - US_PER_MS) this.snd.rtt.sample(now - echoUs)
     else this.snd.rtt.onAmbiguousOpen()
     // RFC 6928 §2 says: after any repetition. Linux: the first may be due to an initial RTO that is too short for the path
-    if (hs.retries > 1) this.snd.cc.cwnd = this.mss
+    if (hs.retries > 1) this.snd.initialWindow = this.mss
   }
 
   /** RFC 9293 §3.10.7.4: "an unacceptable segment should elicit an acknowledgment". */
@@ -525,7 +527,7 @@ export class TcpEndpoint {
   /** The next instant at which `onTimeout` has something to do. Changes only inside the other methods. */
   nextTimeout(): Micros {
     if (this.state === st.CLOSED) return NEVER
-    return Math.min(this.snd.rexmitAt, this.rcv.delackAt, this.ext.nextTimeout())
+    return Math.min(this.snd.rexmitAt, this.rcv.delackAt, this.snd.probeTimeout, this.ext.nextTimeout())
   }
 
   onTimeout(now: Micros): void {
@@ -535,6 +537,7 @@ export class TcpEndpoint {
       this.rcv.ackNow = true
     }
     if (this.ext.nextTimeout() <= now) this.ext.onTimeout(now)
+    if (this.snd.probeTimeout <= now && this.snd.onProbeTimeout(this.mss, this.ext, now)) this.bits |= DUE_TLP
     if (this.snd.rexmitAt > now) return
     if (this.state === st.TIME_WAIT) {
       this.finish(st.CAUSE_FIN)
@@ -583,6 +586,7 @@ export class TcpEndpoint {
     if (this.hs !== null) return this.hs.isSynDue && this.sendSyn(tx, this.hs, now)
     if (this.state !== st.TIME_WAIT) {
       if ((this.bits & DUE_PROBE) !== 0 && this.sendProbe(tx, now)) return true
+      if ((this.bits & DUE_TLP) !== 0 && this.sendTailProbe(tx, now)) return true
       if (this.sendRetransmission(tx, now)) return true
       if (this.finSeq < 0 && this.sendNew(tx, now)) return true
     }
@@ -625,7 +629,7 @@ export class TcpEndpoint {
     const n = Math.min(run.len, max)
     run.queue.tx(run.off, n, tx)
     const rexmitAt = this.snd.rexmitAt
-    this.snd.onSent(n, now)
+    this.snd.onSent(n, this.mss, now)
     this.snd.rexmitAt = rexmitAt // the SYN's own timer
     this.source.commit(1, run, n, now)
     return n
@@ -643,16 +647,48 @@ export class TcpEndpoint {
     let max = Math.min(burstMax(this, seg), Math.max(seg, space))
     max = flight.lostLen(at, Math.max(seg, max - (max % seg)))
     if (this.finSeq >= 0) max = Math.min(max, this.finSeq - at)
+    return this.resend(tx, at, max, seg, false, now)
+  }
+
+  /** Sends up to `max` bytes from `at` again. */
+  private resend(tx: TxRing, at: SeqOff, max: number, seg: number, isProbe: boolean, now: Micros): boolean {
     if (!this.source.runAt(at, max, run) || run.queue === null) return false
     const n = Math.min(run.len, max)
     const hasFin = at + n === this.finSeq
     if (!openSegment(this, tx, KIND_DATA, at, run, true, now)) return false
     run.queue.tx(run.off, n, tx)
     this.close(tx, ACK | PSH | (hasFin ? FIN : 0), at, n)
-    this.snd.onRetransmitted(at, hasFin ? n + 1 : n, now)
+    if (!isProbe) this.snd.onRetransmitted(at, hasFin ? n + 1 : n, now)
     this.retransSegs += Math.ceil(n / seg)
     this.retransBytes += n
     this.rcv.onAckSent(false)
+    return true
+  }
+
+  /** RFC 8985 §7.3: one segment of new data if there is any that the peer's window takes, else the last segment again. */
+  private sendTailProbe(tx: TxRing, now: Micros): boolean {
+    const { snd } = this
+    const flight = snd.flight
+    if (flight === null || !flight.recovery.isOpen) {
+      this.bits &= ~DUE_TLP
+      return false
+    }
+    const seg = segmentPayload(this)
+    const before = snd.sndNxt
+    const window = snd.sndEdge - before
+    const pending = this.ext.maySendData() && this.finSeq < 0 ? this.source.pending() : 0
+    if (pending > 0 && window >= Math.min(seg, pending)) {
+      if (!this.sendRun(tx, Math.min(seg, pending), pending, now)) return false
+      snd.onProbeSent(before, snd.sndNxt - before, false, now)
+    } else {
+      const end = this.finSeq >= 0 ? this.finSeq : before
+      const at = Math.max(snd.sndUna, end - seg)
+      if (at >= end) {
+        if (!this.sendFin(tx, now)) return false
+      } else if (!this.resend(tx, at, end - at, seg, true, now)) return false
+      snd.onProbeSent(at, end - at, true, now)
+    }
+    this.bits &= ~DUE_TLP
     return true
   }
 
@@ -667,7 +703,12 @@ export class TcpEndpoint {
     snd.restartIfIdle(now)
     const seg = segmentPayload(this)
     const n = snd.grant(pending, seg, burstMax(this, seg), this.ext.ownsPersist(), now)
-    if (n === 0) return false
+    return n > 0 && this.sendRun(tx, n, pending, now)
+  }
+
+  /** Sends up to `n` of `pending` new bytes. */
+  private sendRun(tx: TxRing, n: number, pending: number, now: Micros): boolean {
+    const snd = this.snd
     if (!this.source.prepare(snd.sndNxt, n, now, run) || run.queue === null) return false
     const len = Math.min(run.len, n)
     const at = snd.sndNxt
@@ -677,7 +718,7 @@ export class TcpEndpoint {
     const hasFin = this.source.finAt() === at + len
     const isLast = len === pending
     this.close(tx, ACK | (isLast ? PSH : 0) | (hasFin ? FIN : 0), at, len)
-    snd.onSent(hasFin ? len + 1 : len, now)
+    snd.onSent(hasFin ? len + 1 : len, this.mss, now)
     if (hasFin) this.noteFinSent(at + len)
     this.rcv.onAckSent(false)
     return true
@@ -691,7 +732,7 @@ export class TcpEndpoint {
       this.snd.onRetransmitted(at, 1, now)
       this.retransSegs++
     } else {
-      this.snd.onSent(1, now)
+      this.snd.onSent(1, this.mss, now)
       this.noteFinSent(at)
     }
     this.rcv.onAckSent(false)

@@ -1,5 +1,6 @@
-import type { Micros } from '../base/time.js'
+import { type Micros, US_PER_MS, US_PER_S } from '../base/time.js'
 import type { SeqOff, TcpExtension } from './extension.js'
+import { Recovery } from './recovery.js'
 
 const SACKED = 1
 const LOST = 2
@@ -7,6 +8,16 @@ const LOST = 2
 const RETRANS = 4
 /** Was retransmitted at least once: its ACK is ambiguous (Karn). */
 const AMBIGUOUS = 8
+/** Was sent while the application had nothing more to send: its delivery rate says little. */
+const APP_LIMITED = 16
+/** What survives a SACK mark. */
+const KEEP = AMBIGUOUS | APP_LIMITED
+
+/**
+ * Beyond so many records SACK blocks split none any more: a peer that SACKs every other byte would otherwise make each of its ACKs cost
+ * time and memory in proportion to the window in bytes. What a block does not wholly cover counts as not SACKed, which RFC 2018 allows.
+ */
+export const RECORDS_MAX = 4096
 
 /** What one ACK told the scoreboard; a scratch object reused for every ACK. */
 export class AckReport {
@@ -19,8 +30,31 @@ export class AckReport {
   sentAt: Micros = -1
   /** The same for records that were sent more than once: their latest transmission. Only timestamps tell which one was answered. */
   resentAt: Micros = -1
+  /** Bytes that a D-SACK reports as received twice (RFC 2883). */
+  dsackLen = 0
+  /** Something never retransmitted arrived behind what was delivered before: the path reorders. */
+  isReordered = false
+  /** Delivery rate in bytes per second over the interval of the latest-sent record delivered, 0: none (draft-cheng-iccrg-delivery-rate-estimation). */
+  rateBps = 0
+  isRateAppLimited = false
+  /** Flight.deliveredTotal when that record was sent. */
+  priorDelivered = -1
+  priorDeliveredAt: Micros = 0
+  sendElapsedUs: Micros = 0
+  /** Input: the ACK's time, the clock that it echoes in milliseconds (-1: none), and the smallest round trip known. */
+  now: Micros = 0
+  echoMs = -1
+  minRttUs: Micros = 0
 
-  reset(): void {
+  reset(now: Micros = 0, echoMs = -1, minRttUs: Micros = 0): void {
+    this.now = now
+    this.echoMs = echoMs
+    this.minRttUs = minRttUs
+    this.dsackLen = 0
+    this.isReordered = false
+    this.rateBps = 0
+    this.isRateAppLimited = false
+    this.priorDelivered = -1
     this.acked = 0
     this.delivered = 0
     this.newlySacked = 0
@@ -42,6 +76,10 @@ export class Flight {
   private starts = new Float64Array(16)
   private sent = new Float64Array(16)
   private flags = new Uint8Array(16)
+  /** Per record, for the delivery rate: deliveredTotal, its instant, and the start of the send interval when it was sent. */
+  private priorDelivered = new Float64Array(16)
+  private priorDeliveredAt = new Float64Array(16)
+  private firstSent = new Float64Array(16)
   private head = 0
   private count = 0
   end: SeqOff = 0
@@ -56,6 +94,19 @@ export class Flight {
   dupAcks = 0
   /** Everything below is known to hold no record that is lost and unsent. */
   private lostHint: SeqOff = 0
+  /** RACK.xmit_ts, RACK.end_seq, RACK.rtt (RFC 8985 §5.3): the latest-sent record that was delivered. */
+  private rackSentAt: Micros = -1
+  private rackEnd: SeqOff = 0
+  private rackRttUs: Micros = 0
+  /** Highest byte delivered so far (RACK.fack). */
+  private fack: SeqOff = 0
+  /** After `detectByTime`: how long the reordering timer has to wait, 0: not at all. */
+  reorderWaitUs: Micros = 0
+  private deliveredAt: Micros = 0
+  private firstSentAt: Micros = 0
+  /** Until deliveredTotal passes this, what is sent counts as application-limited; -1: it does not. */
+  private appLimitedUntil: SeqOff = -1
+  readonly recovery = new Recovery()
   /** Latest sending instant of anything delivered: what was retransmitted clearly before it and is still missing was lost again. */
   private lastDeliveredSentAt: Micros = -1
 
@@ -72,6 +123,23 @@ export class Flight {
     this.dupAcks = 0
     this.lostHint = 0
     this.lastDeliveredSentAt = -1
+    this.rackSentAt = -1
+    this.rackEnd = 0
+    this.rackRttUs = 0
+    this.fack = at
+    this.reorderWaitUs = 0
+    this.appLimitedUntil = -1
+    this.recovery.reset()
+  }
+
+  /** Position that only grows: bytes delivered since the connection began (plus 1 for the SYN). */
+  get deliveredTotal(): number {
+    return this.start + this.sacked
+  }
+
+  /** The application had nothing more to send although the window was open. */
+  noteAppLimited(): void {
+    this.appLimitedUntil = this.deliveredTotal + this.pipe
   }
 
   get isEmpty(): boolean {
@@ -103,7 +171,12 @@ export class Flight {
     const i = this.head + this.count
     this.starts[i] = this.end
     this.sent[i] = now
-    this.flags[i] = 0
+    if (this.count === 0) {
+      this.firstSentAt = now
+      this.deliveredAt = now
+    }
+    this.stamp(i)
+    this.flags[i] = this.appLimitedUntil >= 0 ? APP_LIMITED : 0
     this.count++
     this.end += len
   }
@@ -121,6 +194,7 @@ export class Flight {
       if ((flags & SACKED) === 0) {
         report.delivered += n
         this.noteAcked(i, flags, report)
+        this.noteDelivered(i, Math.min(end, una), flags, report)
       }
       this.uncount(flags, n)
       if (una < end) {
@@ -136,17 +210,22 @@ export class Flight {
   /** A SACK block [left, right), already clamped to the flight. */
   sack(left: SeqOff, right: SeqOff, report: AckReport): void {
     if (left >= right) return
+    const maySplit = this.count < RECORDS_MAX
     this.ensure(2)
-    for (let i = this.splitAt(left); i < this.head + this.count; i++) {
+    for (let i = maySplit ? this.splitAt(left) : this.firstFrom(left); i < this.head + this.count; i++) {
       const start = this.starts[i] as number
       if (start >= right) break
       const flags = this.flags[i] as number
       if ((flags & SACKED) !== 0) continue
-      if (this.endOf(i) > right) this.splitAt(right)
+      if (this.endOf(i) > right) {
+        if (!maySplit) break
+        this.splitAt(right)
+      }
       const n = this.endOf(i) - start
       this.uncount(flags, n)
       if ((flags & AMBIGUOUS) === 0) this.noteArrival(this.sent[i] as number)
-      this.flags[i] = (flags & AMBIGUOUS) | SACKED
+      this.noteDelivered(i, this.endOf(i), flags, report)
+      this.flags[i] = (flags & KEEP) | SACKED
       this.sacked += n
       report.newlySacked += n
       report.delivered += n
@@ -184,9 +263,74 @@ export class Flight {
     return marked
   }
 
-  /** Marks the oldest `len` bytes lost (three duplicate ACKs without SACK, partial ACK in NewReno; RFC 6582 §3.2). */
+  /**
+   * RFC 8985 §6.2 step 5: lost is what was sent before the latest-sent record that arrived, by more than the reordering window `windowUs`
+   * beyond that record's round trip. Sets `reorderWaitUs`. Returns the bytes newly marked.
+   */
+  detectByTime(windowUs: Micros, ext: TcpExtension, now: Micros): number {
+    this.reorderWaitUs = 0
+    if (this.rackSentAt < 0) return 0
+    let marked = 0
+    const stop = this.head + this.count
+    for (let i = this.head; i < stop; i++) {
+      const sent = this.sent[i] as number
+      const flags = this.flags[i] as number
+      // in order of first transmission: what follows was sent, or sent again, later still
+      if (sent > this.rackSentAt && (flags & AMBIGUOUS) === 0) break
+      if ((flags & SACKED) !== 0 || (flags & (LOST | RETRANS)) === LOST) continue
+      const end = this.endOf(i)
+      if (sent > this.rackSentAt || (sent === this.rackSentAt && end >= this.rackEnd)) continue
+      const wait = sent + this.rackRttUs + windowUs - now
+      if (wait > 0) {
+        if (wait > this.reorderWaitUs) this.reorderWaitUs = wait
+        continue
+      }
+      marked += end - (this.starts[i] as number)
+      if ((flags & LOST) === 0) ext.onLoss(this.starts[i] as number, end, now)
+      this.markLost(i)
+    }
+    return marked
+  }
+
+  /** After a spurious recovery: what was marked lost and not sent again counts as in flight once more. */
+  unmarkLost(): void {
+    for (let i = this.head; i < this.head + this.count; i++) {
+      const flags = this.flags[i] as number
+      if ((flags & LOST) === 0) continue
+      const n = this.endOf(i) - (this.starts[i] as number)
+      this.lost -= n
+      if ((flags & RETRANS) !== 0) this.retrans -= n
+      this.flags[i] = flags & ~(LOST | RETRANS)
+    }
+  }
+
+  /** [at, at + len) was sent again as a probe although nothing says that it was lost (RFC 8985 §7.3). */
+  probed(at: SeqOff, len: number, now: Micros): void {
+    this.ensure(2)
+    this.splitAt(at)
+    this.splitAt(at + len)
+    for (let i = this.find(at); i < this.head + this.count && (this.starts[i] as number) < at + len; i++) {
+      this.flags[i] = (this.flags[i] as number) | AMBIGUOUS
+      this.sent[i] = now
+    }
+  }
+
+  /** After the ACK was processed: the delivery rate since the reported record was sent. */
+  rate(report: AckReport): void {
+    if (report.delivered === 0) return
+    const total = this.deliveredTotal
+    this.deliveredAt = report.now
+    if (this.appLimitedUntil >= 0 && total > this.appLimitedUntil) this.appLimitedUntil = -1
+    if (report.priorDelivered < 0) return
+    const interval = Math.max(report.sendElapsedUs, report.now - report.priorDeliveredAt)
+    // shorter than any round trip: the ACK was compressed or the clock is too coarse
+    if (interval <= 0 || interval < report.minRttUs) return
+    report.rateBps = ((total - report.priorDelivered) * US_PER_S) / interval
+  }
+
+  /** Marks the oldest record, at most `len` bytes of it, as lost (three duplicate ACKs without SACK, partial ACK in NewReno; RFC 6582 §3.2). */
   markHeadLost(len: number): void {
-    if (this.count === 0) return
+    if (this.count === 0 || ((this.flags[this.head] as number) & SACKED) !== 0) return
     this.ensure(1)
     const stop = Math.min(this.start + len, this.end)
     if (stop < this.endOf(this.head)) this.splitAt(stop)
@@ -240,6 +384,7 @@ export class Flight {
       this.retrans += this.endOf(i) - (this.starts[i] as number)
       this.flags[i] = (this.flags[i] as number) | RETRANS | AMBIGUOUS
       this.sent[i] = now
+      this.stamp(i)
     }
   }
 
@@ -256,6 +401,35 @@ export class Flight {
     if ((flags & SACKED) !== 0) this.sacked -= n
     if ((flags & LOST) !== 0) this.lost -= n
     if ((flags & RETRANS) !== 0) this.retrans -= n
+  }
+
+  private stamp(i: number): void {
+    this.priorDelivered[i] = this.deliveredTotal
+    this.priorDeliveredAt[i] = this.deliveredAt
+    this.firstSent[i] = this.firstSentAt
+  }
+
+  /** RFC 8985 §6.2 steps 2 and 3, and the sample of the delivery rate. */
+  private noteDelivered(i: number, end: SeqOff, flags: number, report: AckReport): void {
+    const sent = this.sent[i] as number
+    if (end > this.fack) this.fack = end
+    else if (end < this.fack && (flags & AMBIGUOUS) === 0) report.isReordered = true
+    if ((this.priorDelivered[i] as number) >= report.priorDelivered) {
+      report.priorDelivered = this.priorDelivered[i] as number
+      report.priorDeliveredAt = this.priorDeliveredAt[i] as number
+      report.sendElapsedUs = sent - (this.firstSent[i] as number)
+      report.isRateAppLimited = (flags & APP_LIMITED) !== 0
+      this.firstSentAt = sent
+    }
+    const rtt = report.now - sent
+    if ((flags & AMBIGUOUS) !== 0) {
+      // the ACK may answer an earlier transmission
+      if (report.echoMs >= 0 ? report.echoMs < Math.floor(sent / US_PER_MS) : rtt < report.minRttUs) return
+    }
+    if (sent < this.rackSentAt || (sent === this.rackSentAt && end <= this.rackEnd)) return
+    this.rackSentAt = sent
+    this.rackEnd = end
+    this.rackRttUs = rtt
   }
 
   private noteAcked(i: number, flags: number, report: AckReport): void {
@@ -289,6 +463,13 @@ export class Flight {
     return lo
   }
 
+  /** Index of the first record that begins at or behind `at`; behind the last record when there is none. */
+  private firstFrom(at: SeqOff): number {
+    if (at >= this.end || this.count === 0) return this.head + this.count
+    const i = this.find(at)
+    return (this.starts[i] as number) >= at ? i : i + 1
+  }
+
   /** Makes `at` the start of a record and returns its index; past the end of the flight, the index behind the last record. */
   private splitAt(at: SeqOff): number {
     if (at >= this.end || this.count === 0) return this.head + this.count
@@ -298,6 +479,9 @@ export class Flight {
     this.openGap(j)
     this.starts[j] = at
     this.sent[j] = this.sent[j - 1] as number
+    this.priorDelivered[j] = this.priorDelivered[j - 1] as number
+    this.priorDeliveredAt[j] = this.priorDeliveredAt[j - 1] as number
+    this.firstSent[j] = this.firstSent[j - 1] as number
     this.flags[j] = this.flags[j - 1] as number
     this.count++
     return j
@@ -308,6 +492,9 @@ export class Flight {
     const stop = this.head + this.count
     this.starts.copyWithin(i + 1, i, stop)
     this.sent.copyWithin(i + 1, i, stop)
+    this.priorDelivered.copyWithin(i + 1, i, stop)
+    this.priorDeliveredAt.copyWithin(i + 1, i, stop)
+    this.firstSent.copyWithin(i + 1, i, stop)
     this.flags.copyWithin(i + 1, i, stop)
   }
 
@@ -318,6 +505,9 @@ export class Flight {
     if (this.head >= this.starts.length >> 2 && this.head >= n) {
       this.starts.copyWithin(0, this.head, end)
       this.sent.copyWithin(0, this.head, end)
+      this.priorDelivered.copyWithin(0, this.head, end)
+      this.priorDeliveredAt.copyWithin(0, this.head, end)
+      this.firstSent.copyWithin(0, this.head, end)
       this.flags.copyWithin(0, this.head, end)
     } else this.grow()
     this.head = 0
@@ -325,16 +515,17 @@ export class Flight {
 
   private grow(): void {
     const len = this.starts.length * 2
-    const live = this.head + this.count
-    const starts = new Float64Array(len)
-    const sent = new Float64Array(len)
-    const flags = new Uint8Array(len)
-    starts.set(this.starts.subarray(this.head, live))
-    sent.set(this.sent.subarray(this.head, live))
-    flags.set(this.flags.subarray(this.head, live))
-    this.starts = starts
-    this.sent = sent
-    this.flags = flags
+    this.starts = this.moved(this.starts, new Float64Array(len))
+    this.sent = this.moved(this.sent, new Float64Array(len))
+    this.priorDelivered = this.moved(this.priorDelivered, new Float64Array(len))
+    this.priorDeliveredAt = this.moved(this.priorDeliveredAt, new Float64Array(len))
+    this.firstSent = this.moved(this.firstSent, new Float64Array(len))
+    this.flags = this.moved(this.flags, new Uint8Array(len))
+  }
+
+  private moved<A extends Float64Array | Uint8Array>(from: A, to: A): A {
+    to.set(from.subarray(this.head, this.head + this.count))
+    return to
   }
 
   /** Capacity in records, for the pool. */
