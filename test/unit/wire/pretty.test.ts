@@ -123,5 +123,6 @@ t.test('any bytes can be formatted', async (t) => {
       const text = formatPacket(bytes, 0, rng.between(0, bytes.length))
       if (text === '' || text.includes('\n') || text.includes('undefined') || text.includes('NaN')) t.fail(text)
     }
+    t.pass('all cases agree')
   })
 })
