@@ -38,7 +38,7 @@ import { RecvState } from './recv-state.js'
 import { DATA_ACK_ADVANCED, DATA_ACK_BAD, SendState } from './send-state.js'
 import { Subflow, WINDOW_SLACK } from './subflow.js'
 import { BARE_RUN } from './options-in.js'
-import { pendingNew, sendNew, sendReinjections, sendRest } from './transmit.js'
+import { sendNew, sendReinjections, sendRest } from './transmit.js'
 
 /** Events of a connection, for its owner (`takeEvents`). */
 /** The remote leg is up: MPTCP or plain, see `isMptcp`. */

@@ -49,8 +49,10 @@ function pass(box: (p: Seen) => number, o: LinkOptions, withJoin: boolean): Outc
 
 t.test('features 7: options stripped from packet k on, each direction: falls back or goes on, never hangs or corrupts', async (tt) => {
   let fallen = 0
+  let cells = 0
   for (const side of ['up', 'down', 'both']) {
-    for (let k = 0; k <= 50; k++) {
+    for (let k = 0; k <= 50; k += side === 'both' || k > 40 ? 1 : 3) {
+      cells++
       const { link, isExact, hits } = pass(
         (p) => (p.n >= k && (side === 'both' || p.fromClient === (side === 'up')) ? strip(p.bytes) : 0),
         {},
@@ -62,12 +64,12 @@ t.test('features 7: options stripped from packet k on, each direction: falls bac
       if (!link.client.c.isClosed || !link.server.c.isClosed) tt.fail(`${side} from ${k}: not closed`)
     }
   }
-  tt.ok(fallen > 60, `${fallen} of 153 fell back`)
+  tt.ok(fallen > cells / 2, `${fallen} of ${cells} fell back`)
 })
 
 t.test('features 7: only packet k is stripped', async (tt) => {
   for (const fromClient of [true, false]) {
-    for (let k = 0; k <= 50; k++) {
+    for (let k = 0; k <= 50; k += k < 30 ? 3 : 1) {
       const { link, isExact } = pass((p) => (p.n === k && p.fromClient === fromClient ? strip(p.bytes) : 0), {}, false)
       if (!isExact) tt.fail(`packet ${k} ${fromClient ? 'up' : 'down'}: up ${link.server.received} down ${link.client.received}`)
     }
@@ -79,7 +81,7 @@ t.test('features 7: with a join in flight: a subflow is reset with reason 6 or a
   let resets = 0
   for (const flow of [0, 1]) {
     for (const side of ['up', 'down', 'both']) {
-      for (let k = 0; k <= 50; k += 3) {
+      for (let k = 0; k <= 50; k += 5) {
         const box = (p: Seen): number =>
           p.flow === flow && p.n >= k && (side === 'both' || p.fromClient === (side === 'up')) ? strip(p.bytes) : 0
         const { link, isExact } = pass(box, {}, true)
@@ -88,7 +90,7 @@ t.test('features 7: with a join in flight: a subflow is reset with reason 6 or a
       }
     }
   }
-  tt.ok(resets > 10, `${resets} with a reset`)
+  tt.ok(resets > 5, `${resets} with a reset`)
 })
 
 t.test('rfc8684 3.3.1: a middlebox that rewrites ISNs does not matter', async (tt) => {
