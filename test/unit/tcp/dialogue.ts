@@ -1,3 +1,4 @@
+import type { Test } from 'tap'
 import { IpAddress } from '../../../src/base/address.js'
 import { writeU16 } from '../../../src/base/bytes.js'
 import { type Micros, NEVER, US_PER_MS } from '../../../src/base/time.js'
@@ -39,12 +40,6 @@ export interface DialogueSetup {
   readonly isV6?: boolean
 }
 
-/** The test's assertions that a dialogue needs. */
-interface Asserts {
-  same(found: unknown, wanted: unknown, message?: string): unknown
-  equal(found: unknown, wanted: unknown, message?: string): unknown
-}
-
 /**
  * One endpoint against a peer that is the test, in virtual time. Both directions are written in the same language, with sequence
  * numbers relative to each side's ISN, the window field as it stands on the wire, and our own timestamps in milliseconds of `now`:
@@ -57,7 +52,7 @@ interface Asserts {
  */
 export class Dialogue {
   now: Micros = 1 * S
-  readonly t: Asserts
+  readonly t: Test
   readonly side: Side
   readonly iss: number
   readonly irs: number
@@ -65,7 +60,7 @@ export class Dialogue {
   private readonly opts = new TcpOptions()
   private written = 0
 
-  constructor(t: Asserts, setup: DialogueSetup = {}) {
+  constructor(t: Test, setup: DialogueSetup = {}) {
     this.t = t
     this.iss = (setup.iss ?? 1_000) | 0
     this.irs = (setup.irs ?? 70_000) | 0
@@ -75,7 +70,7 @@ export class Dialogue {
   }
 
   /** Active open up to ESTABLISHED. `synAck` is what the peer's SYN/ACK offers beyond `[S.] 0 ack 1`. */
-  static connected(t: Asserts, setup: DialogueSetup = {}, synAck = 'win 65535 mss 1460 sackOK'): Dialogue {
+  static connected(t: Test, setup: DialogueSetup = {}, synAck = 'win 65535 mss 1460 sackOK'): Dialogue {
     const d = new Dialogue(t, setup)
     d.side.connect(d.now, d.iss)
     d.take()
@@ -85,7 +80,7 @@ export class Dialogue {
   }
 
   /** Passive open up to ESTABLISHED; `syn` is what the peer's SYN offers, `win` the window of its ACK. */
-  static accepted(t: Asserts, setup: DialogueSetup = {}, syn = 'win 65535 mss 1460 sackOK', win = 65_535): Dialogue {
+  static accepted(t: Test, setup: DialogueSetup = {}, syn = 'win 65535 mss 1460 sackOK', win = 65_535): Dialogue {
     const d = new Dialogue(t, setup)
     d.hear(`[S] 0 ${syn}`)
     d.take()
