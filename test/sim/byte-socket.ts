@@ -14,6 +14,8 @@ export interface ByteSocket {
   end(): void
   /** Copies at most `max` received bytes; returns how many. */
   read(dst: Uint8Array, off: number, max: number): number
+  /** Bytes that `read` would give now. */
+  readonly readable: number
   /** The peer ended its stream and everything was read. */
   readonly isReadEnded: boolean
   /** Resets the connection. */
@@ -55,6 +57,10 @@ export abstract class QueueSocket implements ByteSocket {
     this.in.release(this.in.base + n)
     this.touch()
     return n
+  }
+
+  get readable(): number {
+    return this.in.ready
   }
 
   get isReadEnded(): boolean {

@@ -1,6 +1,8 @@
 import type { RxRing, TxRing } from '../../src/base/rings.js'
 import { TX_META_STRIDE } from '../../src/base/rings.js'
+import type { Micros } from '../../src/base/time.js'
 import type { DeviceCaps, PacketDevice } from '../../src/tun/device.js'
+import type { Loop } from './loop.js'
 import type { Sink } from './node.js'
 import { coalesce, plain, segment } from './segmentation.js'
 
@@ -10,6 +12,8 @@ export interface SimDeviceConfig {
   readonly gso?: boolean
   /** Packets that wait for the host; more are dropped (txqueuelen). */
   readonly queuePackets?: number
+  /** The host is woken that long after the first packet that waits, so that others join it (interrupt moderation). Default 0. */
+  readonly batchUs?: Micros
 }
 
 /** The TUN of a simulated host: packets of the network on one side, a `PacketDevice` on the other. */
@@ -25,14 +29,19 @@ export class SimDevice implements PacketDevice {
   dropped = 0
   /** While set, `writeBatch` takes nothing: a full device. */
   isBlocked = false
+  private readonly loop: Loop
   private readonly queuePackets: number
+  private readonly batchUs: Micros
+  private isAlarmed = false
   private waiting: Uint8Array[] = []
   /** With vnet headers, ready to be read. */
   private merged: Uint8Array[] = []
   private ready: ((readable: boolean, writable: boolean) => void) | null = null
   private isClosed = false
 
-  constructor(config: SimDeviceConfig = {}) {
+  constructor(loop: Loop, config: SimDeviceConfig = {}) {
+    this.loop = loop
+    this.batchUs = config.batchUs ?? 0
     this.caps = { gso: config.gso ?? true, mtu: config.mtu ?? 1500 }
     this.queuePackets = config.queuePackets ?? 10_000
   }
@@ -44,7 +53,14 @@ export class SimDevice implements PacketDevice {
       return
     }
     this.waiting.push(packet)
-    this.ready?.(true, false)
+    if (this.batchUs === 0) this.ready?.(true, false)
+    else if (!this.isAlarmed) {
+      this.isAlarmed = true
+      this.loop.at(this.loop.now + this.batchUs, () => {
+        this.isAlarmed = false
+        this.ready?.(true, false)
+      })
+    }
   }
 
   get hasWaiting(): boolean {

@@ -40,6 +40,8 @@ export interface EngineWorldConfig {
   /** MTU of the TUN as the application sees it; paths always carry 1500. */
   readonly tunMtu?: number
   readonly gso?: boolean
+  /** Interrupt moderation of the engine's device. */
+  readonly batchUs?: Micros
   readonly tcp?: Partial<TcpConfig>
   readonly mptcp?: Partial<MptcpConfig>
   readonly engine?: Partial<EngineConfig>
@@ -83,7 +85,7 @@ export class EngineWorld {
       config.server === 'tcp'
         ? new TcpHost(loop, this.rng.fork(), { mtu: 1500, ...config.serverHost })
         : new MptcpHost(loop, this.rng.fork(), { mtu: 1500, ...config.serverHost })
-    this.device = new SimDevice({ mtu: Math.max(tunMtu, 1500), gso })
+    this.device = new SimDevice(loop, { mtu: Math.max(tunMtu, 1500), gso, batchUs: config.batchUs ?? 0 })
 
     this.engine = createEngine(
       seededHost(this.rng.fork()),

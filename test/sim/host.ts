@@ -62,7 +62,7 @@ export abstract class SimHost {
   constructor(loop: VirtualLoop, rng: Rng, config: SimHostConfig) {
     this.loop = loop
     this.rng = rng
-    this.device = new SimDevice(config)
+    this.device = new SimDevice(loop, config)
     this.sendBuffer = config.sendBuffer ?? 1 << 20
     this.receiveBuffer = config.receiveBuffer ?? 1 << 20
     this.arena = new Arena(RX_SLOTS * RX_SLOT_LEN + TX_SLOTS * TX_HEADER_ROOM + 4096, config.pages ?? 1024)

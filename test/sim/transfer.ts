@@ -4,12 +4,13 @@ import type { ByteSocket } from './byte-socket.js'
 import type { VirtualLoop } from './loop.js'
 
 /** What applications send: random once, cut out at random places, so that a shifted or repeated stretch is never equal. */
-const MATERIAL_LEN = 1 << 23
+const MATERIAL_LEN = 1 << 24
 const material = new Uint8Array(MATERIAL_LEN)
 new Rng(0x51ed).fill(material, 0, MATERIAL_LEN)
 
-/** `len` bytes of material that nobody else gets at the same place (most likely). len <= 4 MiB. */
+/** `len` bytes of material that nobody else gets at the same place (most likely). */
 export function payload(rng: Rng, len: number): Uint8Array {
+  if (len > MATERIAL_LEN) throw new Error(`a payload has at most ${MATERIAL_LEN} bytes`)
   const at = rng.below(MATERIAL_LEN - len + 1)
   return material.subarray(at, at + len)
 }
@@ -53,9 +54,14 @@ export class Peer {
     socket.onActivity = () => this.go()
   }
 
-  /** Sent and received everything, and the connection is over. */
+  /** Sent everything and ended its stream, received everything and the end. */
   get isDone(): boolean {
     return this.isComplete && this.isEnded
+  }
+
+  /** Nothing more will happen here: the connection is closed, and what had arrived is read. */
+  get isOver(): boolean {
+    return this.socket.isClosed && (this.isComplete || this.wrongAt >= 0 || (this.socket.readable === 0 && !this.socket.isReadEnded))
   }
 
   private go(): void {
@@ -84,9 +90,14 @@ export class Peer {
     const { chunk, pauseUs } = this.reading
     for (;;) {
       if (pauseUs > 0 && this.loop.now < this.readAt) return
-      const n = this.socket.read(this.scratch, 0, chunk === 0 ? this.scratch.length : chunk)
-      if (n === 0) break
-      this.compare(n)
+      let left = chunk === 0 ? Number.POSITIVE_INFINITY : chunk
+      let n = 0
+      do {
+        n = this.socket.read(this.scratch, 0, Math.min(left, this.scratch.length))
+        this.compare(n)
+        left -= n
+      } while (n > 0 && left > 0)
+      if (n === 0 && (left === chunk || chunk === 0)) break
       if (pauseUs > 0) this.readAt = this.pause(pauseUs)
     }
     if (this.socket.isReadEnded && !this.isComplete && this.wrongAt < 0) {
@@ -147,7 +158,7 @@ export function exchange(
   })
   const startedAt = loop.now
   const local = new Peer(loop, connect(), request, response, paces.client?.reading, paces.client?.writing)
-  const isOver = loop.run(() => local.socket.isClosed && (remote === null || remote.socket.isClosed), startedAt + limitUs)
+  const isOver = loop.run(() => local.isOver && (remote === null || remote.isOver), startedAt + limitUs)
   return { local, remote, us: loop.now - startedAt, isOver }
 }
 
