@@ -60,13 +60,17 @@ export function classify(ep: Synchronized, pkt: Packet, opts: TcpOptions, segOff
     return ackOff >= 1 && ackOff <= Math.max(1, ep.snd.sndNxt) ? SEG_ACCEPT : SEG_STRAY
   }
   // RFC 5961 §5.2: SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT
-  if (ackOff > ep.snd.sndNxt || ackOff < ep.snd.sndUna - Math.max(ep.snd.maxWindow, 65_535)) return SEG_CHALLENGE
+  if (ackOff > ep.snd.sndNxt || ackOff < ep.snd.sndUna - ep.snd.maxWindow) return SEG_CHALLENGE
   return SEG_ACCEPT
 }
 
-/** RFC 9293 §3.4, table 6. A segment without length is fine at the right edge too: the peer has filled the window and acknowledges. */
+/**
+ * RFC 9293 §3.4, table 6. A segment without length is fine at the right edge too: the peer has filled the window and acknowledges.
+ * With a zero window a segment at the left edge is let in for its ACK (§3.10.7.4 "special allowance") and for a bare FIN (Linux); its
+ * payload is cut off.
+ */
 function isInWindow(segOff: SeqOff, len: number, rcvNxt: SeqOff, edge: SeqOff): boolean {
   if (len === 0) return segOff >= rcvNxt && segOff <= Math.max(edge, rcvNxt)
-  if (edge <= rcvNxt) return false
+  if (edge <= rcvNxt) return segOff === rcvNxt
   return segOff < edge && segOff + len > rcvNxt
 }
