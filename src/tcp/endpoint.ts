@@ -253,7 +253,10 @@ export class TcpEndpoint {
   /** True when a SYN may replace this endpoint in TIME-WAIT (RFC 9293 §3.6.1, RFC 6191). */
   mayReuse(pkt: Packet, opts: TcpOptions): boolean {
     if (this.state !== st.TIME_WAIT) return false
-    if (this.hasTimestamps && opts.hasTs && ((opts.tsVal - this.rcv.tsRecent) | 0) > 0) return true
+    if (this.hasTimestamps && opts.hasTs) {
+      const later = (opts.tsVal - this.rcv.tsRecent) | 0
+      if (later !== 0) return later > 0
+    }
     return ((pkt.seq - seqOf(this.irs, this.rcv.rcvNxt)) | 0) > 0
   }
 
@@ -303,7 +306,7 @@ export class TcpEndpoint {
     if (this.state === st.CLOSED) return
     const first = (pkt.flags & SYN) === 0 ? segOff : segOff + 1
     if (pkt.payLen > 0) this.onPayload(pkt, first, now)
-    if ((pkt.flags & FIN) !== 0) this.noteFin(first + pkt.payLen)
+    if ((pkt.flags & FIN) !== 0) this.rcv.noteFin(first + pkt.payLen)
     this.takeFin(now)
     this.ext.afterSegment(now)
   }
@@ -346,11 +349,6 @@ export class TcpEndpoint {
     }
     const mss = pkt.gsoSize > 0 ? pkt.gsoSize : len
     if (rcv.onPayload(from, pkt.mem, off, len, mss, this.sink, this.cfg.delayedAckUs, now) > 0) this.events |= st.EV_DATA
-  }
-
-  private noteFin(at: SeqOff): void {
-    if (this.rcv.finAt < 0 && at >= this.rcv.rcvNxt && at <= this.rcv.edge) this.rcv.finAt = at
-    this.rcv.ackNow = true
   }
 
   private takeFin(now: Micros): void {
@@ -601,6 +599,7 @@ export class TcpEndpoint {
   private isAckDue(): boolean {
     if (this.rcv.ackNow) return true
     if (this.ext.wantsAck() !== ACK_NONE) return true
+    if (this.rcv.hasEnded) return false
     return this.rcv.isUpdateDue(this.ext.ownWindow(this.rcv.rcvNxt), this.rcvWscale)
   }
 
@@ -698,7 +697,7 @@ export class TcpEndpoint {
     const pending = this.ext.maySendData() ? this.source.pending() : 0
     if (pending === 0) {
       snd.noteLimit(false)
-      return this.source.finAt() === snd.sndNxt && this.sendFin(tx, now)
+      return this.source.finAt() === snd.sndNxt && snd.mayFin(now) && this.sendFin(tx, now)
     }
     snd.restartIfIdle(now)
     const seg = segmentPayload(this)
@@ -715,7 +714,7 @@ export class TcpEndpoint {
     if (!openSegment(this, tx, KIND_DATA, at, run, false, now)) return false
     run.queue.tx(run.off, len, tx)
     this.source.commit(at, run, len, now)
-    const hasFin = this.source.finAt() === at + len
+    const hasFin = this.source.finAt() === at + len && at + len < snd.sndEdge
     const isLast = len === pending
     this.close(tx, ACK | (isLast ? PSH : 0) | (hasFin ? FIN : 0), at, len)
     snd.onSent(hasFin ? len + 1 : len, this.mss, now)

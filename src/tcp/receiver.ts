@@ -101,6 +101,20 @@ export class Receiver {
     return this.rcvNxt - before
   }
 
+  /** The peer's FIN stands at `at`. The first one counts, unless bytes beyond it have arrived: then it is nonsense. */
+  noteFin(at: SeqOff): void {
+    this.ackNow = true
+    if (this.finAt >= 0 || at < this.rcvNxt || at > this.edge) return
+    const ranges = this.reorder === null ? null : this.reorder.ranges
+    if (ranges !== null && ranges.count > 0 && ranges.endAt(ranges.count - 1) > at) return
+    this.finAt = at
+  }
+
+  /** The FIN was taken: nothing more can come. */
+  get hasEnded(): boolean {
+    return this.finAt >= 0 && this.rcvNxt > this.finAt
+  }
+
   private keepOutOfOrder(from: SeqOff, to: SeqOff): void {
     if (this.reorder === null) this.reorder = new Reorder()
     const r = this.reorder

@@ -183,7 +183,8 @@ export class Dialogue {
     return pkt.gsoSize > 0 ? `${line} gso ${pkt.gsoSize}` : line
   }
 
-  private bytesOf(text: string): Uint8Array {
+  /** The packet that `text` describes, vnet header first. */
+  bytesOf(text: string): Uint8Array {
     const [head = '', position = '', ...rest] = text.split(' ')
     const [seq = 0, len = 0] = position.split('+').map(Number)
     let flags = 0
