@@ -5,10 +5,8 @@ import { AckSample, type CongestionController, SSTHRESH_MAX } from './cc/control
 import type { TcpConfig } from './config.js'
 import type { SeqOff, TcpExtension } from './extension.js'
 import { RttEstimator } from './rtt.js'
+import { DUP_THRESH, ReorderMemory } from './recovery.js'
 import { AckReport, type Flight } from './scoreboard.js'
-
-/** RFC 5681 §3.2 */
-const DUP_THRESH = 3
 
 const report = new AckReport()
 const sample = new AckSample()
@@ -37,6 +35,8 @@ export class Sender {
   isSillyAllowed = false
   /** RTO, zero-window probe or SYN timer: they exclude each other. */
   rexmitAt: Micros = NEVER
+  /** What recovery learnt about reordering (ReorderMemory). */
+  private reorder = ReorderMemory.FRESH
   /** Last transmission of payload or FIN, in milliseconds (a small integer needs no box); 0: never. */
   private lastSentMs = 0
 
@@ -114,6 +114,13 @@ export class Sender {
     return n
   }
 
+  /** Whether the window has room for a FIN at sndNxt (it occupies a byte); else it is probed, by us in any case. */
+  mayFin(now: Micros): boolean {
+    if (this.sndEdge > this.sndNxt) return true
+    if (this.flight === null && this.rexmitAt === NEVER) this.rexmitAt = now + this.rtt.rtoUs(this.cfg)
+    return false
+  }
+
   /** cwnd grows only while it is what limits us (RFC 7661); in slow start half-used counts, as in Linux. */
   noteLimit(isLimited: boolean): void {
     const pipe = this.flight === null ? 0 : this.flight.pipe
@@ -121,20 +128,51 @@ export class Sender {
   }
 
   /** Accounts for `len` bytes transmitted for the first time at sndNxt. */
-  onSent(len: number, now: Micros): void {
+  onSent(len: number, mss: number, now: Micros): void {
     if (this.flight === null) this.flight = this.cfg.flights.take(this.sndNxt)
     this.flight.push(len, now)
     this.sndNxt += len
     this.isSillyAllowed = false
+    const recovery = this.flight.recovery
+    if (!recovery.isOpen) recovery.onSent(len)
     this.lastSentMs = Math.ceil(now / US_PER_MS)
     if (this.rexmitAt === NEVER || this.outstanding === len) this.rexmitAt = now + this.rtt.rtoUs(this.cfg)
+    recovery.armProbe(this.flight, this.rtt, this.rexmitAt, mss, now)
   }
 
   /** Accounts for a retransmission of [at, at + len). */
   onRetransmitted(at: SeqOff, len: number, now: Micros): void {
-    this.flight?.retransmitted(at, len, now)
+    const flight = this.flight
+    if (flight === null) return
+    flight.retransmitted(at, len, now)
+    flight.recovery.onRetransmitted(len, now)
     this.lastSentMs = Math.ceil(now / US_PER_MS)
     if (this.rexmitAt === NEVER || at === this.sndUna) this.rexmitAt = now + this.rtt.rtoUs(this.cfg)
+  }
+
+  /** Accounts for a tail loss probe: new data that `onSent` has counted, or [at, at + len) once more (RFC 8985 §7.3). */
+  onProbeSent(at: SeqOff, len: number, isRetransmit: boolean, now: Micros): void {
+    const flight = this.flight
+    if (flight === null) return
+    if (isRetransmit) flight.probed(at, len, now)
+    flight.recovery.onProbeSent(this.sndNxt, isRetransmit)
+    this.rexmitAt = now + this.rtt.rtoUs(this.cfg)
+  }
+
+  /** The earliest of the timers that belong to the flight: tail loss probe, reordering. */
+  get probeTimeout(): Micros {
+    return this.flight === null ? NEVER : Math.min(this.flight.recovery.probeAt, this.flight.recovery.reorderAt)
+  }
+
+  /** One of them is due. True: a tail loss probe has to be sent. */
+  onProbeTimeout(mss: number, ext: TcpExtension, now: Micros): boolean {
+    const flight = this.flight
+    if (flight === null) return false
+    const recovery = flight.recovery
+    if (recovery.reorderAt <= now) this.detect(flight, flight.end - flight.start, mss, ext, now)
+    if (recovery.probeAt > now) return false
+    recovery.probeAt = NEVER
+    return true
   }
 
   /**
@@ -157,26 +195,92 @@ export class Sender {
       this.sndUna = ackOff
       return 0
     }
+    const recovery = flight.recovery
     const flightBefore = flight.end - flight.start
+    const pipeBefore = flight.pipe
     const acked = ackOff - this.sndUna
-    report.reset()
+    report.reset(now, echoMs, this.rtt.minUs)
     if (acked > 0) {
       this.sndUna = ackOff
       this.rtt.backoff = 0
       flight.ack(ackOff, report)
-      flight.dupAcks = 0
-    } else if (isDup) flight.dupAcks++
-    this.takeSack(flight, opts, iss)
-
+      recovery.dupAcks = 0
+    } else if (isDup) recovery.dupAcks++
+    if (opts.sackCount > 0) this.takeSack(flight, opts, iss)
     this.takeRtt(flight, echoMs, now)
-    this.recover(flight, opts.sackCount > 0, flightBefore, acked, mss, ext, now)
+    flight.rate(report)
+    if (report.isReordered) this.reorder = ReorderMemory.withSeen(this.reorder)
+    if (report.dsackLen > 0) this.reorder = recovery.onDsack(this.reorder, this.sndUna, this.sndNxt)
+
+    if (recovery.isSpurious(report, echoMs)) recovery.undo(flight, this.cc, now)
+    if (!recovery.isOpen && this.sndUna >= recovery.recoverAt) {
+      recovery.leave(this.cc, mss, now)
+      if (report.dsackLen === 0) this.reorder = ReorderMemory.aged(this.reorder)
+    }
+    if (recovery.onProbeAck(this.sndUna, report, isDup)) {
+      this.cc.onCongestion(flightBefore, mss, now)
+      this.cc.onRecovered(mss, now)
+    }
+    const lost = opts.sackCount > 0 || flight.sacked > 0 || !recovery.isOpen ? this.detect(flight, flightBefore, mss, ext, now) : 0
+    const blindLoss = flight.sacked === 0 && opts.sackCount === 0 ? this.detectBlind(flight, flightBefore, acked, mss, ext, now) : 0
+    this.steer(flight, lost + blindLoss, pipeBefore, mss, now)
     if (flight.isEmpty) {
-      if (flight.recoverAt >= 0) this.endRecovery(flight, mss, now)
+      if (!recovery.isOpen) recovery.leave(this.cc, mss, now)
       this.cfg.flights.give(flight)
       this.flight = null
       this.rexmitAt = NEVER
-    } else if (acked > 0) this.rexmitAt = now + this.rtt.rtoUs(this.cfg) // RFC 6298 §5.3
+    } else if (acked > 0) {
+      this.rexmitAt = now + this.rtt.rtoUs(this.cfg) // RFC 6298 §5.3
+      recovery.armProbe(flight, this.rtt, this.rexmitAt, mss, now)
+    }
     return acked
+  }
+
+  /** Loss by time; enters fast recovery. */
+  private detect(flight: Flight, flightBefore: number, mss: number, ext: TcpExtension, now: Micros): number {
+    const recovery = flight.recovery
+    const lost = recovery.detect(flight, recovery.reorderWindowUs(flight, this.rtt, this.reorder, mss), ext, now)
+    if (lost > 0 && recovery.isOpen) recovery.enter(flight, this.cc, flightBefore, mss, now)
+    return lost
+  }
+
+  /** Loss without SACK: three duplicate ACKs, and the next hole at each partial ACK (RFC 6582 §3.2). */
+  private detectBlind(flight: Flight, flightBefore: number, acked: number, mss: number, ext: TcpExtension, now: Micros): number {
+    const recovery = flight.recovery
+    const isThird = recovery.isOpen && recovery.dupAcks >= DUP_THRESH
+    const isPartial = !recovery.isOpen && !recovery.isLossRecovery && acked > 0 && flight.lost === 0 && !flight.isEmpty
+    if (!isThird && !isPartial) return 0
+    flight.markHeadLost(mss)
+    ext.onLoss(this.sndUna, Math.min(this.sndUna + mss, this.sndNxt), now)
+    if (isThird) recovery.enter(flight, this.cc, flightBefore, mss, now)
+    return mss
+  }
+
+  /** Tells congestion control; in fast recovery PRR sets the window. */
+  private steer(flight: Flight, lost: number, pipeBefore: number, mss: number, now: Micros): void {
+    const recovery = flight.recovery
+    const cc = this.cc
+    const isFast = !recovery.isOpen && !recovery.isLossRecovery
+    if (isFast && !cc.ownsRecovery) {
+      cc.cwnd = recovery.prrWindow(flight, cc.ssthresh, report, report.acked > 0 && lost === 0, mss)
+      return
+    }
+    if (report.delivered === 0) return
+    sample.delivered = report.delivered
+    sample.mss = mss
+    sample.rttUs = report.sentAt >= 0 && report.resentAt < 0 ? now - report.sentAt : -1
+    sample.srttUs = this.rtt.srttUs
+    sample.minRttUs = this.rtt.minUs
+    sample.priorInFlight = pipeBefore
+    sample.inFlight = flight.pipe
+    sample.lost = lost
+    sample.isLimited = this.isCwndLimited
+    sample.deliveredTotal = flight.deliveredTotal
+    sample.sentTotal = this.sndNxt
+    sample.rateBps = report.rateBps
+    sample.isRateAppLimited = report.isRateAppLimited
+    sample.priorDelivered = report.priorDelivered
+    cc.onAck(sample, now)
   }
 
   /**
@@ -188,7 +292,6 @@ export class Sender {
       if (report.sentAt >= 0) this.rtt.sample(now - report.sentAt)
     } else if (echoMs >= 0 && echoMs >= Math.floor(report.resentAt / US_PER_MS)) {
       this.rtt.sample(now - report.resentAt)
-      flight.noteArrival(report.resentAt)
     }
   }
 
@@ -196,71 +299,31 @@ export class Sender {
     for (let i = 0; i < opts.sackCount; i++) {
       const left = unwrap(this.sndUna, iss, opts.sackLeft[i] as number)
       const right = unwrap(this.sndUna, iss, opts.sackRight[i] as number)
-      // D-SACK below the cumulative ACK and nonsense beyond what was sent are ignored
-      if (left < this.sndUna || right > this.sndNxt) continue
+      if (i === 0 && this.isDsack(opts, iss, left, right)) {
+        report.dsackLen = right - left
+        continue
+      }
+      if (left < this.sndUna || right > this.sndNxt) continue // old news, or nonsense beyond what was sent
       flight.sack(left, right, report)
     }
   }
 
-  private recover(
-    flight: Flight,
-    hasSack: boolean,
-    flightBefore: number,
-    acked: number,
-    mss: number,
-    ext: TcpExtension,
-    now: Micros,
-  ): void {
-    if (flight.recoverAt >= 0 && this.sndUna >= flight.recoverAt) this.endRecovery(flight, mss, now)
-    let lost = 0
-    if (flight.sacked > 0) lost = flight.detectLoss((DUP_THRESH - 1) * mss, this.rtt.srttUs >> 2, ext, now)
-    else if (!hasSack && flight.recoverAt < 0 && flight.dupAcks >= DUP_THRESH) {
-      flight.markHeadLost(mss)
-      ext.onLoss(this.sndUna, Math.min(this.sndUna + mss, this.sndNxt), now)
-      lost = 1
-    } else if (flight.recoverAt >= 0 && !flight.isLossRecovery && acked > 0 && flight.lost === 0) {
-      flight.markHeadLost(mss) // NewReno partial ACK: the next hole starts here (RFC 6582 §3.2 step 3)
-      lost = 1
-    }
-    if (lost > 0 && flight.recoverAt < 0) {
-      flight.recoverAt = this.sndNxt
-      flight.isLossRecovery = false
-      this.cc.onCongestion(flightBefore, mss, now)
-      return
-    }
-    const mayGrow = flight.recoverAt < 0 || flight.isLossRecovery
-    if (!mayGrow || report.delivered === 0) return
-    sample.delivered = report.delivered
-    sample.mss = mss
-    sample.rttUs = report.sentAt >= 0 ? now - report.sentAt : -1
-    sample.srttUs = this.rtt.srttUs
-    sample.minRttUs = this.rtt.minUs
-    sample.priorInFlight = flightBefore
-    sample.inFlight = flight.pipe
-    sample.lost = lost
-    sample.isLimited = this.isCwndLimited
-    sample.deliveredTotal = this.sndUna + flight.sacked
-    sample.sentTotal = this.sndNxt
-    this.cc.onAck(sample, now)
-  }
-
-  private endRecovery(flight: Flight, mss: number, now: Micros): void {
-    flight.recoverAt = -1
-    flight.dupAcks = 0
-    if (!flight.isLossRecovery) this.cc.onRecovered(mss, now)
-    flight.isLossRecovery = false
+  /** RFC 2883 §4: the first block lies below the cumulative ACK, or inside the second. */
+  private isDsack(opts: TcpOptions, iss: number, left: SeqOff, right: SeqOff): boolean {
+    if (left >= right || right > this.sndNxt) return false
+    if (right <= this.sndUna) return true
+    if (opts.sackCount < 2) return false
+    const left2 = unwrap(this.sndUna, iss, opts.sackLeft[1] as number)
+    const right2 = unwrap(this.sndUna, iss, opts.sackRight[1] as number)
+    return left >= left2 && right <= right2
   }
 
   /** Retransmission timeout (RFC 6298 §5.4-5.6): all of the flight counts as lost, one segment goes out. */
   onRto(mss: number, now: Micros): void {
     const flight = this.flight
     if (flight === null) return
-    const isFirst = !flight.isLossRecovery || this.sndUna >= flight.recoverAt
-    this.cc.onRto(flight.end - flight.start, mss, isFirst, now)
+    flight.recovery.enterLoss(flight, this.cc, mss, now)
     flight.markAllLost()
-    flight.recoverAt = this.sndNxt
-    flight.isLossRecovery = true
-    flight.dupAcks = 0
     this.rtt.backoff++
     this.rexmitAt = now + this.rtt.rtoUs(this.cfg)
   }

@@ -41,6 +41,8 @@ export interface CongestionController {
   ssthresh: number
   /** Bytes per second, 0: not paced. */
   pacingBps: number
+  /** The controller sets cwnd during fast recovery too; otherwise proportional rate reduction does. */
+  readonly ownsRecovery: boolean
   /** Data was delivered outside of fast recovery. `s` is valid during the call only. */
   onAck(s: AckSample, now: Micros): void
   /** Entering fast recovery: one congestion event per window of data (RFC 5681 §3.2). */
