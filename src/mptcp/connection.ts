@@ -4,9 +4,6 @@ import type { StreamQueue } from '../base/stream-queue.js'
 import { type Micros, NEVER } from '../base/time.js'
 import { type Path, path as plainPath } from '../pathmgr/path.js'
 import {
-  GRANT_MAX,
-  REINJECT_DATA_RTO,
-  REINJECT_RTO,
   REINJECT_SUBFLOW_LOST,
   type Scheduler,
   type SchedulerView,
@@ -18,18 +15,12 @@ import {
 import { TcpEndpoint } from '../tcp/endpoint.js'
 import type { SeqOff } from '../tcp/extension.js'
 import * as st from '../tcp/state.js'
-import {
-  CAPABLE_CHECKSUM,
-  CAPABLE_DENY_JOIN,
-  type MptcpOptions,
-  RST_MIDDLEBOX,
-  RST_TOO_MUCH_OUTSTANDING,
-  RST_UNSPECIFIED,
-} from '../wire/mptcp-options.js'
-import { bestSubflow, onLinger, onSubflowDown, stepClose } from './close.js'
+import { CAPABLE_CHECKSUM, CAPABLE_DENY_JOIN, type MptcpOptions, RST_MIDDLEBOX, RST_UNSPECIFIED } from '../wire/mptcp-options.js'
+import { onLinger, onSubflowDown, stepClose } from './close.js'
 import { DataRtx } from './data-rtx.js'
+import { isTimed, onDataTimeout, onSubflowRto, timeoutPeriod } from './data-timeout.js'
 import type { ConnectionEnv, MptcpConfig, SynHolder } from './env.js'
-import { FB_DISABLED, FB_NO_TOKEN, FB_NONE, FB_STRIPPED, fallBack, isJoinPending, mayFallBack, onStripped } from './fallback.js'
+import { FB_DISABLED, FB_NO_TOKEN, FB_NONE, fallBack, mayFallBack } from './fallback.js'
 import { answerJoin, JoinState, refusalOfSyn } from './handshake.js'
 import { type ConnectionInfo, connectionInfo } from './info.js'
 import { generateKey, type KeyMaterial } from './keys.js'
@@ -37,10 +28,10 @@ import { Coordinates, type DataOff } from './mapping.js'
 import { RecvState } from './recv-state.js'
 import { DATA_ACK_ADVANCED, DATA_ACK_BAD, SendState } from './send-state.js'
 import { Subflow, WINDOW_SLACK } from './subflow.js'
-import { BARE_RUN } from './options-in.js'
 import { sendNew, sendReinjections, sendRest } from './transmit.js'
 
-/** Events of a connection, for its owner (`takeEvents`). */
+// Events of a connection, for its owner (`takeEvents`).
+
 /** The remote leg is up: MPTCP or plain, see `isMptcp`. */
 export const C_ESTABLISHED = 1
 /** The peer's stream has ended and all of it is in the receive queue. */
@@ -56,13 +47,6 @@ export const C_DONE = 32
 export const C_FALLBACK = 64
 /** A subflow came up or went down. */
 export const C_SUBFLOW = 128
-
-/** Timeouts in a row after which a subflow that holds up the send buffer is reset, if others live (RFC 8684 §3.3.2, §3.6 reason 4). */
-const PIN_RTOS = 4
-/** Data-level timeouts in a row that a subflow may cause by acknowledging what does not arrive, before it is reset. */
-const HOLES_MAX = 3
-/** Unanswered DATA_FINs after which the only subflow sends its FIN all the same: RFC 8684 §3.3.3 allows it, nothing else is outstanding. */
-const DATA_FIN_TRIES = 3
 
 /**
  * One connection: two stream queues, which belong to its creator too (the application side fills one and drains the other), and a list
@@ -254,7 +238,7 @@ export class MptcpConnection implements SchedulerView {
     }
     sendRest(this, tx, now)
     this.reap(now)
-    this.rtx.arm(this.isTimed, this.timeoutPeriod(), now)
+    this.rtx.arm(isTimed(this), timeoutPeriod(this), now)
     return tx.count === tx.slots
   }
 
@@ -273,7 +257,7 @@ export class MptcpConnection implements SchedulerView {
       const ep = (this.subflows[i] as Subflow).ep
       if (ep.nextTimeout() <= now) ep.onTimeout(now)
     }
-    if (this.rtx.deadline <= now) this.onDataTimeout(now)
+    if (this.rtx.deadline <= now) onDataTimeout(this, now)
     if (this.lingerAt <= now) onLinger(this, now)
   }
 
@@ -397,20 +381,10 @@ export class MptcpConnection implements SchedulerView {
     this.events |= C_SPACE
   }
 
-  /** A subflow's first timeout: its bytes go elsewhere at once; a later one may cost it its life. */
+  /** `n` timeouts in a row on `s`. */
   onSubflowRto(s: Subflow, n: number, now: Micros): void {
     this.scheduler.onEvent(SUBFLOW_RTO, this.subflows.indexOf(s), now)
-    if (!this.hasOther(s)) return
-    if (n === 1) this.rtx.addUnacked(s.tx, this.snd.una, s.id, REINJECT_RTO)
-    if (n === 2) this.env.counters.SubflowStale++
-    if (n < PIN_RTOS || s.tx === null) return
-    // everything else is through, but the bytes that only this subflow needs fill the buffer
-    const pinned = this.snd.una - s.tx.minUnacked()
-    const held = this.sendQueue.readyEnd - this.sendQueue.base
-    if (pinned > 0 && held + GRANT_MAX > this.sendQueue.capacity) {
-      this.env.counters.PinnedReset++
-      s.reset(RST_TOO_MUCH_OUTSTANDING)
-    }
+    onSubflowRto(this, s, n)
   }
 
   /** The bytes of a subflow that is gone have to go elsewhere. */
@@ -426,81 +400,6 @@ export class MptcpConnection implements SchedulerView {
       if (o !== s && o.isUsable) return true
     }
     return false
-  }
-
-  /** Something has to move at the data level, or be asked for. */
-  private get isTimed(): boolean {
-    if (!this.isMptcp || this.isClosed) return false
-    return this.snd.una < this.snd.nxt || this.isDataFinDue || this.tx.dataOfStream(this.sendQueue.readyEnd) > this.snd.nxt
-  }
-
-  /** Largest un-backed-off RTO of the subflows that answer; of all, when none does. NEVER: no subflow. */
-  private timeoutPeriod(): Micros {
-    let answering = 0
-    let any = 0
-    for (let i = 0; i < this.subflows.length; i++) {
-      const s = this.subflows[i] as Subflow
-      if (!s.isUsable && !(s.isLive && s.isPeerFin)) continue
-      const rto = s.ep.baseRtoUs()
-      if (rto > any) any = rto
-      if (s.rtoCount === 0 && rto > answering) answering = rto
-    }
-    return answering > 0 ? answering : any > 0 ? any : NEVER
-  }
-
-  private onDataTimeout(now: Micros): void {
-    this.rtx.fired()
-    if (this.isClosed || !this.isMptcp) return
-    this.env.counters.DataRtx++
-    if (this.isDataFinDue && this.snd.una === this.snd.nxt) this.repeatDataFin()
-    else if (this.snd.una === this.snd.nxt)
-      bestSubflow(this)?.ep.probe() // a window update may have been lost
-    else this.queueHole(now)
-  }
-
-  private repeatDataFin(): void {
-    for (const s of this.subflows) if (s.isLive && s.maySendData()) s.answer()
-    if (this.rtx.fires < DATA_FIN_TRIES) return
-    const only = bestSubflow(this)
-    if (only !== null && !this.hasOther(only)) only.isFinForced = true
-  }
-
-  /**
-   * The data level misses byte `una`. A subflow acknowledged it and it did not arrive: the path drops mappings, or a box acknowledges by
-   * itself. Or it is in the network still, or it is on a subflow that does not answer.
-   */
-  private queueHole(now: Micros): void {
-    const { una, nxt } = this.snd
-    let carried = nxt
-    let carrier: Subflow | null = null
-    let except = -1
-    for (let i = 0; i < this.subflows.length; i++) {
-      const s = this.subflows[i] as Subflow
-      if (!s.isLive || s.tx === null) continue
-      if (s.tx.hasSwallowed(una)) {
-        // a peer that has fallen back would take a copy for new data: before there is one, RFC 8684 §3.7 applies
-        if (s.bareRun > 0 && mayFallBack(this, s)) {
-          onStripped(this, s, FB_STRIPPED, now)
-          return
-        }
-        if (isJoinPending(this)) return // it decides whether this may be a fallback
-        s.holes++
-        const isBroken = s.holes >= HOLES_MAX || s.bareRun >= BARE_RUN
-        if (isBroken && (this.hasOther(s) || s.bareRun > 0)) {
-          s.reset(RST_MIDDLEBOX)
-          continue
-        }
-        if (this.hasOther(s)) except = s.id
-        else if (s.bareRun > 0) return // is the peer's option lost or is it gone? the next timeout knows more
-      }
-      const from = s.rtoCount > 0 ? Infinity : s.tx.minUnacked()
-      if (from < carried) {
-        carried = from
-        carrier = s
-      }
-    }
-    if (carried > una) this.rtx.add(una, carried, except, REINJECT_DATA_RTO)
-    else if (carrier !== null && this.hasOther(carrier)) this.rtx.add(una, Math.min(nxt, una + GRANT_MAX), carrier.id, REINJECT_DATA_RTO)
   }
 
   // ---------------------------------------------------------------- data level: receiving

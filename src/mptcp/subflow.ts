@@ -22,10 +22,11 @@ import type { TcpOptions } from '../wire/tcp-options.js'
 import type { MptcpConnection } from './connection.js'
 import type { JoinState } from './handshake.js'
 import type { DataOff } from './mapping.js'
-import { isFastclose, onUnmapped, readOptions, UNMAPPED_IMPLIED, UNMAPPED_PLAIN, UNMAPPED_STAGE } from './options-in.js'
+import { isFastclose, readOptions } from './options-in.js'
 import { optionLen, writeOptions } from './options-out.js'
 import type { MapResult, RxMappings } from './rx-mappings.js'
-import { Staging } from './staging.js'
+import type { Staging } from './staging.js'
+import { acceptPayload, drainPlain, drainStaging } from './subflow-sink.js'
 import type { TxMappings } from './tx-mappings.js'
 
 /** SYN sent, or third ACK awaited. */
@@ -113,6 +114,8 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   isFinForced = false
   /** Data-level timeouts in a row that are this subflow's fault: it acknowledged what never reached the data level. */
   holes = 0
+  /** Window probes in a row without an answer. */
+  silentProbes = 0
 
   // ---- signals
   sentDataAck: DataOff = -1
@@ -246,14 +249,12 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
     this.phase = PHASE_PLAIN
     this.dropTx()
     this.dropRx()
-    this.drainPlain()
+    drainPlain(this)
   }
 
   /** Retries deliveries that failed for lack of memory. */
   drain(now: Micros): void {
-    if (this.staging === null) return
-    if (this.phase === PHASE_PLAIN) this.drainPlain()
-    else this.deliverStaged(this.staging, now)
+    if (this.staging !== null) drainStaging(this, this.staging, now)
   }
 
   /** Gives back everything; the endpoint is closed. */
@@ -366,28 +367,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   // ---------------------------------------------------------------- SegmentSink
 
   accept(seqOff: SeqOff, mem: Uint8Array, off: number, len: number, now: Micros): number {
-    if (this.phase === PHASE_PLAIN) return this.acceptPlain(seqOff, mem, off, len)
-    if (this.staging !== null || this.conn.isChecksummed) return this.stage(seqOff, this.ep.rcvNxt, mem, off, len)
-    const isInOrder = seqOff <= this.ep.rcvNxt
-    let done = 0
-    while (done < len) {
-      const at = seqOff + done
-      const rx = this.rx
-      const i = rx === null ? -1 : rx.find(at)
-      if (rx === null || i < 0) {
-        // later bytes may still get their mapping
-        const gap = rx === null ? len - done : Math.min(len - done, rx.nextStart(at) - at)
-        const result = isInOrder ? onUnmapped(this, at, gap, now) : UNMAPPED_STAGE
-        if (result === UNMAPPED_IMPLIED) continue
-        if (result === UNMAPPED_PLAIN) return done + this.acceptPlain(at, mem, off + done, len - done)
-        return done + this.stage(at, isInOrder ? at : this.ep.rcvNxt, mem, off + done, len - done)
-      }
-      const n = Math.min(len - done, rx.endAt(i) - at)
-      const taken = this.conn.receive(at + rx.diffAt(i), mem, off + done, n)
-      done += taken
-      if (taken < n) break
-    }
-    return done
+    return acceptPayload(this, seqOff, mem, off, len, now)
   }
 
   edge(): SeqOff {
@@ -422,6 +402,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   }
 
   onOptions(pkt: Packet, opts: TcpOptions, segOff: SeqOff, ackOff: SeqOff, now: Micros): OptionsVerdict {
+    this.silentProbes = 0
     return readOptions(this, pkt, opts, segOff, ackOff, now)
   }
 
@@ -488,65 +469,6 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   }
 
   // ---------------------------------------------------------------- inner
-
-  private acceptPlain(seqOff: SeqOff, mem: Uint8Array, off: number, len: number): number {
-    const c = this.conn
-    if (this.staging !== null) {
-      this.drainPlain()
-      if (this.staging !== null) return 0 // no memory for what came before
-    }
-    const taken = c.recvQueue.insert(c.rx.streamOfSeq(seqOff), mem, off, len)
-    if (taken > 0) c.onReadable()
-    return taken
-  }
-
-  /** @param start where staging begins if there is none yet: everything before is consumed. */
-  private stage(seqOff: SeqOff, start: SeqOff, mem: Uint8Array, off: number, len: number): number {
-    const c = this.conn
-    if (this.staging === null) this.staging = new Staging(c.env.arena, start, Math.max(c.recvQueue.capacity, 2 * GRANT_MAX))
-    if (!c.isChecksummed) c.env.counters.StagedBytes += len
-    return this.staging.accept(seqOff, mem, off, len)
-  }
-
-  private deliverStaged(staging: Staging, now: Micros): void {
-    const c = this.conn
-    if (this.failAt >= 0) {
-      this.isFailDue = true // said until the infinite mapping comes
-      return
-    }
-    staging.fillTo(this.ep.rcvNxt)
-    while (staging.isHeadUnmapped(this.rx)) {
-      const result = onUnmapped(this, staging.queue.base, staging.unmappedLen(this.rx), now)
-      if (result === UNMAPPED_PLAIN) return // all of it was delivered
-      if (result === UNMAPPED_STAGE) break
-      if (!this.deliverMapped(staging, now)) return
-    }
-    if (!this.deliverMapped(staging, now) || c.isChecksummed || staging.waiting < staging.queue.capacity - GRANT_MAX) return
-    // §3.3.1: no mapping within a receive window of data
-    c.env.counters.UnmappedReset++
-    this.reset(RST_MIDDLEBOX)
-  }
-
-  /** False: nothing is left, or a checksum was wrong. */
-  private deliverMapped(staging: Staging, now: Micros): boolean {
-    const c = this.conn
-    const bad = staging.deliver(this.rx, c.isChecksummed, c)
-    if (bad >= 0) c.onBadChecksum(this, bad, now)
-    else if (staging.queue.isEmpty) {
-      staging.dispose()
-      this.staging = null
-    } else return true
-    return false
-  }
-
-  private drainPlain(): void {
-    const staging = this.staging
-    if (staging === null) return
-    const c = this.conn
-    if (!staging.deliverAll(c.rx.dataOfStream(c.rx.delta), c)) return
-    staging.dispose()
-    this.staging = null
-  }
 
   private dropTx(): void {
     if (this.tx !== null) this.conn.cfg.txMappings.give(this.tx)

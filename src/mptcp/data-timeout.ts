@@ -1,0 +1,120 @@
+import { NEVER, type Micros } from '../base/time.js'
+import { GRANT_MAX, REINJECT_DATA_RTO, REINJECT_RTO } from '../scheduler/scheduler.js'
+import { RST_MIDDLEBOX, RST_TOO_MUCH_OUTSTANDING, RST_UNSPECIFIED } from '../wire/mptcp-options.js'
+import { bestSubflow } from './close.js'
+import type { MptcpConnection } from './connection.js'
+import { FB_STRIPPED, isJoinPending, mayFallBack, onStripped } from './fallback.js'
+import { BARE_RUN } from './options-in.js'
+import type { Subflow } from './subflow.js'
+
+/** Timeouts in a row after which a subflow that holds up the send buffer is reset, if others live (RFC 8684 §3.3.2, §3.6 reason 4). */
+const PIN_RTOS = 4
+/** Data-level timeouts in a row that a subflow may cause by acknowledging what does not arrive, before it is reset. */
+const HOLES_MAX = 3
+/** Unanswered DATA_FINs after which the only subflow sends its FIN all the same: RFC 8684 §3.3.3 allows it, nothing else is outstanding. */
+const DATA_FIN_TRIES = 3
+
+/** Something has to move at the data level, or be asked for: the timer of RFC 8684 §3.3.6 runs. */
+export function isTimed(c: MptcpConnection): boolean {
+  if (!c.isMptcp || c.isClosed) return false
+  return c.snd.una < c.snd.nxt || c.isDataFinDue || c.tx.dataOfStream(c.sendQueue.readyEnd) > c.snd.nxt
+}
+
+/** Largest un-backed-off RTO of the subflows that answer; of all, when none does. NEVER: no subflow. */
+export function timeoutPeriod(c: MptcpConnection): Micros {
+  let answering = 0
+  let any = 0
+  for (let i = 0; i < c.subflows.length; i++) {
+    const s = c.subflows[i] as Subflow
+    if (!s.isUsable && !(s.isLive && s.isPeerFin)) continue
+    const rto = s.ep.baseRtoUs()
+    if (rto > any) any = rto
+    if (s.rtoCount === 0 && rto > answering) answering = rto
+  }
+  return answering > 0 ? answering : any > 0 ? any : NEVER
+}
+
+/** The data-level timer fired. */
+export function onDataTimeout(c: MptcpConnection, now: Micros): void {
+  c.rtx.fired()
+  if (c.isClosed || !c.isMptcp) return
+  c.env.counters.DataRtx++
+  if (c.snd.una < c.snd.nxt) queueHole(c, now)
+  else if (c.isDataFinDue) repeatDataFin(c)
+  else probe(c)
+}
+
+/** The peer's window is closed, and the update that opened it may have been lost (RFC 9293 §3.8.6.1 at the data level). */
+function probe(c: MptcpConnection): void {
+  const s = bestSubflow(c)
+  if (s === null) return
+  s.silentProbes++
+  if (s.silentProbes > c.cfg.tcp.dataRetries) s.reset(RST_UNSPECIFIED)
+  else s.ep.probe()
+}
+
+function repeatDataFin(c: MptcpConnection): void {
+  for (const s of c.subflows) if (s.isLive && s.maySendData()) s.answer()
+  if (c.rtx.fires < DATA_FIN_TRIES) return
+  const only = bestSubflow(c)
+  if (only !== null && !c.hasOther(only)) only.isFinForced = true
+}
+
+/**
+ * The data level misses byte `una`. A subflow acknowledged it and it did not arrive: the path drops mappings, or a box acknowledges by
+ * itself. Or it is in the network still, or on a subflow that does not answer.
+ */
+function queueHole(c: MptcpConnection, now: Micros): void {
+  const { una, nxt } = c.snd
+  let carried = nxt
+  let carrier: Subflow | null = null
+  let except = -1
+  for (let i = 0; i < c.subflows.length; i++) {
+    const s = c.subflows[i] as Subflow
+    if (!s.isLive || s.tx === null) continue
+    if (s.tx.hasSwallowed(una)) {
+      // a peer that has fallen back would take a copy for new data: before there is one, RFC 8684 §3.7 applies
+      if (s.bareRun > 0 && mayFallBack(c, s)) {
+        onStripped(c, s, FB_STRIPPED, now)
+        return
+      }
+      if (isJoinPending(c)) return // it decides whether this may be a fallback
+      const hasOther = c.hasOther(s)
+      s.holes++
+      if ((s.holes >= HOLES_MAX || s.bareRun >= BARE_RUN) && (hasOther || s.bareRun > 0)) {
+        s.reset(RST_MIDDLEBOX)
+        continue
+      }
+      if (hasOther) except = s.id
+      else if (s.bareRun > 0) return // is the peer's option lost or is it gone? The next timeout knows more
+    }
+    const from = s.rtoCount > 0 ? Infinity : s.tx.minUnacked()
+    if (from < carried) {
+      carried = from
+      carrier = s
+    }
+  }
+  if (carried > una) reinject(c, una, carried, except)
+  else if (carrier !== null && c.hasOther(carrier)) reinject(c, una, Math.min(nxt, una + GRANT_MAX), carrier.id)
+}
+
+function reinject(c: MptcpConnection, from: number, to: number, except: number): void {
+  // what waits already, and could not leave yet, need not wait twice
+  if (c.rtx.next(from) && c.rtx.from === from && c.rtx.except === except) return
+  c.rtx.add(from, to, except, REINJECT_DATA_RTO)
+}
+
+/** A subflow's first timeout: its bytes go elsewhere at once; a later one may cost it its life. @param n timeouts in a row. */
+export function onSubflowRto(c: MptcpConnection, s: Subflow, n: number): void {
+  if (!c.hasOther(s)) return
+  if (n === 1) c.rtx.addUnacked(s.tx, c.snd.una, s.id, REINJECT_RTO)
+  if (n === 2) c.env.counters.SubflowStale++
+  if (n < PIN_RTOS || s.tx === null) return
+  // everything else is through, but the bytes that only this subflow needs fill the buffer
+  const pinned = c.snd.una - s.tx.minUnacked()
+  const held = c.sendQueue.readyEnd - c.sendQueue.base
+  if (pinned > 0 && held + GRANT_MAX > c.sendQueue.capacity) {
+    c.env.counters.PinnedReset++
+    s.reset(RST_TOO_MUCH_OUTSTANDING)
+  }
+}
