@@ -14,11 +14,22 @@ export const SACK_MAX = 4
 /** Exists only while bytes are missing, or until a duplicate was reported. */
 class Reorder {
   readonly ranges = new RangeSet(MAX_RANGES)
-  /** Start of the range that the latest out-of-order segment fell into: reported first (RFC 2018 §4). */
-  latest: SeqOff = 0
+  /** A byte of each of the ranges that changed last, latest first, at most SACK_MAX: so they are reported (RFC 2018 §4). */
+  readonly recent: SeqOff[] = []
   /** Duplicate to report as D-SACK (RFC 2883), -1: none. */
   dupLeft: SeqOff = -1
   dupRight: SeqOff = -1
+
+  /** The range that holds `at` changed, or was hit again. */
+  touch(at: SeqOff): void {
+    const i = this.ranges.find(at)
+    const [start, end] = [this.ranges.startAt(i), this.ranges.endAt(i)]
+    const recent = this.recent
+    let n = 0
+    for (const x of recent) if (x < start || x >= end) recent[n++] = x
+    recent.length = Math.min(n, SACK_MAX - 1)
+    recent.unshift(at)
+  }
 }
 
 /** Receive side of one endpoint: what has arrived, what is announced, and when to acknowledge. */
@@ -123,7 +134,7 @@ export class Receiver {
       r.dupLeft = from
       r.dupRight = to
     }
-    if (added >= 0) r.latest = from
+    if (added >= 0) r.touch(from)
     this.ackNow = true
   }
 
@@ -141,28 +152,34 @@ export class Receiver {
     return Math.min(SACK_MAX, r.ranges.count + (r.dupLeft >= 0 ? 1 : 0))
   }
 
-  /** Fills `left`/`right` with at most `max` blocks, D-SACK first, then the latest arrival, then downwards. Returns their number. */
+  /**
+   * Fills `left`/`right` with at most `max` blocks: D-SACK, then the ranges that changed last, so that each is told as often as there
+   * is room for blocks (RFC 2018 §4), then the highest. Returns their number.
+   */
   sackBlocks(left: Float64Array, right: Float64Array, max: number): number {
     const r = this.reorder
     if (r === null) return 0
+    const ranges = r.ranges
     let n = 0
     if (r.dupLeft >= 0 && max > 0) {
       left[n] = r.dupLeft
       right[n++] = r.dupRight
     }
-    const total = r.ranges.count
-    let latest = -1
-    for (let i = total - 1; i >= 0; i--) {
-      if (r.ranges.startAt(i) <= r.latest && r.latest < r.ranges.endAt(i)) latest = i
+    const first = n
+    for (let k = 0; k < r.recent.length && n < max; k++) {
+      const i = ranges.find(r.recent[k] as SeqOff)
+      if (i === ranges.count || ranges.startAt(i) > (r.recent[k] as SeqOff)) continue
+      left[n] = ranges.startAt(i)
+      right[n++] = ranges.endAt(i)
     }
-    if (latest >= 0 && n < max) {
-      left[n] = r.ranges.startAt(latest)
-      right[n++] = r.ranges.endAt(latest)
-    }
-    for (let i = total - 1; i >= 0 && n < max; i--) {
-      if (i === latest) continue
-      left[n] = r.ranges.startAt(i)
-      right[n++] = r.ranges.endAt(i)
+    const told = n
+    for (let i = ranges.count - 1; i >= 0 && n < max; i--) {
+      const start = ranges.startAt(i)
+      let isTold = false
+      for (let k = first; k < told; k++) isTold ||= left[k] === start
+      if (isTold) continue
+      left[n] = start
+      right[n++] = ranges.endAt(i)
     }
     return n
   }
