@@ -142,7 +142,8 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
     this.isActive = isActive
     this.isJoin = join !== null
     this.join = join
-    this.localAddrId = join === null ? 0 : path.id & 0xff
+    // 0 is the initial subflow's on both sides (RFC 8684 §3.2)
+    this.localAddrId = join === null ? 0 : path.id & 0xff || id & 0xff
     this.isBackupHere = path.isBackup
     this.ep = make(this)
   }

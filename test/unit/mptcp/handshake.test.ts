@@ -8,6 +8,7 @@ import {
   FB_NO_HMAC,
   FB_NONE,
   FB_PLAIN_SYN,
+  FB_SIMULTANEOUS_OPEN,
   FB_SYN_WITHOUT,
   FB_SYNACK_WITHOUT,
   FB_VERSION,
@@ -268,4 +269,23 @@ t.test('rfc8684 3.1: pure ACKs repeat the third ACK until a DSS came', async (tt
   tt.equal(last.opts.mptcp.present, HAS_CAPABLE)
   tt.equal(last.opts.mptcp.capableLen, 20)
   tt.equal(last.pkt.flags, ACK)
+})
+
+t.test('features 8: simultaneous open is plain TCP', async (tt) => {
+  const link = new Link({ server: { isEnabled: false } })
+  // the SYN/ACK loses its ACK flag: to the client it is the peer's own SYN
+  let hits = 0
+  link.filter = (p) => {
+    if (!p.fromClient && isSyn(p) && hits++ === 0) {
+      p.bytes[p.pkt.l4Off + 13] = SYN
+      p.bytes.fill(0, p.pkt.l4Off + 8, p.pkt.l4Off + 12)
+    }
+    return PASS
+  }
+  link.client.connect(link.now)
+  link.run(3_000_000)
+  tt.ok(hits > 0)
+  tt.equal(link.client.c.fallbackReason, FB_SIMULTANEOUS_OPEN)
+  tt.equal(link.client.counters.SimultConnectFallback, 1)
+  bothWays(tt, link, 3000, 3000)
 })

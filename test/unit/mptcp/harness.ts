@@ -57,7 +57,7 @@ function keyOf(a: IpAddress, aPort: number, b: IpAddress, bPort: number): string
 export class TestHost implements ConnectionEnv {
   readonly host: Host
   readonly counters = new MptcpCounters()
-  readonly arena = new Arena(1 << 20, 1024)
+  readonly arena = new Arena(1 << 15, 512)
   readonly ring = new TxRing(this.arena, 64)
   readonly cfg: MptcpConfig
   readonly flows = new Map<string, { ep: TcpEndpoint; conn: MptcpConnection }>()

@@ -180,3 +180,21 @@ t.test('rfc8684 3.3.1: the mapping stays as declared when the MSS falls', async 
   tt.ok(link.run(10_000_000, () => link.server.hasReceived(pattern(60_000))))
   tt.same(rules.broken, [])
 })
+
+t.test('rfc9293 3.8.6.1: a peer that keeps its window closed is waited for, one that does not answer is given up', async (tt) => {
+  for (const isAnswering of [true, false]) {
+    const link = new Link({ isCut: true, capacity: 50_000, tcp: { dataRetries: 4 } }).establish()
+    link.server.isReading = false
+    link.client.write(pattern(50_000))
+    link.run(3_000_000)
+    link.client.write(pattern(10_000, 50_000))
+    link.run(3_000_000)
+    if (!isAnswering) link.filter = () => DROP
+    link.run(400_000_000)
+    tt.equal(link.client.c.isClosed, !isAnswering)
+    tt.equal(link.client.c.subflows.length, isAnswering ? 1 : 0)
+    if (!isAnswering) continue
+    link.server.isReading = true
+    tt.ok(link.run(60_000_000, () => link.server.hasReceived(pattern(60_000))))
+  }
+})
