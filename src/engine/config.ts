@@ -36,7 +36,7 @@ export class EngineConfig {
   /** Take up SYNs that are addressed to others. */
   intercept = true
   /** Leg towards applications: the host's own kernel behind a TUN, lossless and at memory speed. */
-  app: TcpConfig = tcpConfig({ mss4: 65_495, mss6: 65_475, timeWaitUs: APP_TIME_WAIT_US })
+  app: TcpConfig = tcpConfig({ mss4: 65_495, mss6: 65_475, timeWaitUs: APP_TIME_WAIT_US, pacing: false })
   /** Leg towards servers. */
   mptcp: MptcpConfig = mptcpConfig()
   /** The path of the first subflow, then those that are added to every connection. */

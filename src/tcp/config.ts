@@ -1,6 +1,6 @@
 import { US_PER_MS, US_PER_S, type Micros } from '../base/time.js'
 import type { CongestionFactory } from './cc/controller.js'
-import { newReno } from './cc/newreno.js'
+import { cubic } from './cc/cubic.js'
 import { FlightPool } from './scoreboard.js'
 
 /** What endpoints of one kind share: one object per stack and leg, never copied per connection. */
@@ -28,6 +28,11 @@ export interface TcpConfig {
   /** Nagle's algorithm (RFC 9293 §3.7.4). Off in the daemon: the application's own kernel has applied it already. */
   readonly nagle: boolean
   readonly ttl: number
+  /**
+   * Spreads what the window lets out over the round trip (timers of about 1 ms), for paths of at least PACING_RTT_US. Bursts are
+   * bounded by the rate in any case.
+   */
+  readonly pacing: boolean
   readonly congestion: CongestionFactory
   readonly flights: FlightPool
 }
@@ -51,7 +56,8 @@ export function tcpConfig(over: Partial<TcpConfig> = {}): TcpConfig {
     timeWaitUs: 60 * US_PER_S,
     nagle: false,
     ttl: 64,
-    congestion: newReno,
+    pacing: true,
+    congestion: cubic,
     flights: new FlightPool(),
     ...over,
   }

@@ -525,7 +525,7 @@ export class TcpEndpoint {
   /** The next instant at which `onTimeout` has something to do. Changes only inside the other methods. */
   nextTimeout(): Micros {
     if (this.state === st.CLOSED) return NEVER
-    return Math.min(this.snd.rexmitAt, this.rcv.delackAt, this.snd.probeTimeout, this.ext.nextTimeout())
+    return Math.min(this.snd.rexmitAt, this.rcv.delackAt, this.snd.flightTimeout, this.ext.nextTimeout())
   }
 
   onTimeout(now: Micros): void {
@@ -535,7 +535,7 @@ export class TcpEndpoint {
       this.rcv.ackNow = true
     }
     if (this.ext.nextTimeout() <= now) this.ext.onTimeout(now)
-    if (this.snd.probeTimeout <= now && this.snd.onProbeTimeout(this.mss, this.ext, now)) this.bits |= DUE_TLP
+    if (this.snd.flightTimeout <= now && this.snd.onFlightTimeout(this.mss, this.ext, now)) this.bits |= DUE_TLP
     if (this.snd.rexmitAt > now) return
     if (this.state === st.TIME_WAIT) {
       this.finish(st.CAUSE_FIN)
@@ -643,7 +643,8 @@ export class TcpEndpoint {
     const space = this.snd.cwndSpace()
     if (space < seg && flight.pipe > 0) return false
     if (at === this.finSeq) return this.sendFin(tx, now)
-    let max = Math.min(burstMax(this, seg), Math.max(seg, space))
+    if (!this.snd.isPacedOut(now)) return false
+    let max = Math.min(this.snd.burst(seg, burstMax(this, seg)), Math.max(seg, space))
     max = flight.lostLen(at, Math.max(seg, max - (max % seg)))
     if (this.finSeq >= 0) max = Math.min(max, this.finSeq - at)
     return this.resend(tx, at, max, seg, false, now)

@@ -1,4 +1,4 @@
-import { type Micros, US_PER_MS, US_PER_S } from '../base/time.js'
+import { type Micros, NEVER, US_PER_MS, US_PER_S } from '../base/time.js'
 import type { SeqOff, TcpExtension } from './extension.js'
 import { Recovery } from './recovery.js'
 
@@ -107,6 +107,9 @@ export class Flight {
   /** Until deliveredTotal passes this, what is sent counts as application-limited; -1: it does not. */
   private appLimitedUntil: SeqOff = -1
   readonly recovery = new Recovery()
+  /** The pacer lets the next burst out at this instant; and, while it holds one back, when to ask again (NEVER: it does not). */
+  paceAt: Micros = 0
+  paceWaitAt: Micros = NEVER
   /** Latest sending instant of anything delivered: what was retransmitted clearly before it and is still missing was lost again. */
   private lastDeliveredSentAt: Micros = -1
 
@@ -130,6 +133,8 @@ export class Flight {
     this.reorderWaitUs = 0
     this.appLimitedUntil = -1
     this.recovery.reset()
+    this.paceAt = 0
+    this.paceWaitAt = NEVER
   }
 
   /** Position that only grows: bytes delivered since the connection began (plus 1 for the SYN). */

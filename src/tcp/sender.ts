@@ -1,4 +1,4 @@
-import { type Micros, NEVER, US_PER_MS } from '../base/time.js'
+import { type Micros, NEVER, US_PER_MS, US_PER_S } from '../base/time.js'
 import { unwrap } from '../wire/seq.js'
 import type { TcpOptions } from '../wire/tcp-options.js'
 import { AckSample, type CongestionController, SSTHRESH_MAX } from './cc/controller.js'
@@ -7,6 +7,13 @@ import type { SeqOff, TcpExtension } from './extension.js'
 import { RttEstimator } from './rtt.js'
 import { DUP_THRESH, ReorderMemory } from './recovery.js'
 import { AckReport, type Flight } from './scoreboard.js'
+
+/** Bursts of a millisecond: Linux tcp_tso_autosize. */
+const BURSTS_PER_S = 1000
+/** A burst may leave this much before its time, so that one timer lets out what a finer one would. */
+const PACE_SLACK_US = 500
+/** Shorter paths are not paced by timers: a timer is too coarse for them. */
+const PACING_RTT_US = 2 * US_PER_MS
 
 const report = new AckReport()
 const sample = new AckSample()
@@ -79,10 +86,11 @@ export class Sender {
   }
 
   /**
-   * How many of `pending` bytes may leave as one super-segment now (`seg` payload per segment, at most `max` bytes); 0: wait.
+   * How many of `pending` bytes may leave as one super-segment now (`seg` payload per segment, at most `limit` bytes); 0: wait.
    * Arms the probe timer on a closed window unless the extension probes by itself.
    */
-  grant(pending: number, seg: number, max: number, ownsPersist: boolean, now: Micros): number {
+  grant(pending: number, seg: number, limit: number, ownsPersist: boolean, now: Micros): number {
+    const max = this.burst(seg, limit)
     const want = Math.min(pending, max)
     const window = this.sndEdge - this.sndNxt
     const isIdle = this.flight === null
@@ -111,7 +119,42 @@ export class Sender {
       if (n > seg) n -= n % seg
     } else if (this.cfg.nagle && n < seg && !isIdle) return 0
     this.noteLimit(n === space)
-    return n
+    return this.isPacedOut(now) ? n : 0
+  }
+
+  /**
+   * Rate at which the window leaves, bytes per second: the controller's, or twice (slow start) or 1.2 times the window per round trip,
+   * as Linux derives it. 0: not known yet.
+   */
+  private get paceBps(): number {
+    const control = this.control
+    if (control === null) return 0
+    if (control.pacingBps > 0) return control.pacingBps
+    const srtt = this.rtt.srttUs
+    return srtt === 0 ? 0 : ((control.cwnd < control.ssthresh / 2 ? 2 : 1.2) * control.cwnd * US_PER_S) / srtt
+  }
+
+  /** Largest burst: about a millisecond at the current rate, two segments at least, whole segments, at most `limit`. */
+  burst(seg: number, limit: number): number {
+    const rate = this.paceBps
+    if (rate === 0) return limit
+    const n = Math.max(2 * seg, rate / BURSTS_PER_S)
+    return n >= limit ? limit : Math.floor(n - (n % seg))
+  }
+
+  /** Whether the pacer lets a burst out now; if not, it notes when. */
+  isPacedOut(now: Micros): boolean {
+    const flight = this.flight
+    if (flight === null || flight.paceAt <= now + PACE_SLACK_US) return true
+    flight.paceWaitAt = flight.paceAt - PACE_SLACK_US
+    return false
+  }
+
+  private pace(flight: Flight, len: number, now: Micros): void {
+    flight.paceWaitAt = NEVER
+    if (!this.cfg.pacing || (this.rtt.srttUs < PACING_RTT_US && this.cc.pacingBps === 0)) return
+    const rate = this.paceBps
+    if (rate > 0) flight.paceAt = Math.max(now, flight.paceAt) + (len * US_PER_S) / rate
   }
 
   /** Whether the window has room for a FIN at sndNxt (it occupies a byte); else it is probed, by us in any case. */
@@ -133,6 +176,7 @@ export class Sender {
     this.flight.push(len, now)
     this.sndNxt += len
     this.isSillyAllowed = false
+    this.pace(this.flight, len, now)
     const recovery = this.flight.recovery
     if (!recovery.isOpen) recovery.onSent(len)
     this.lastSentMs = Math.ceil(now / US_PER_MS)
@@ -146,6 +190,7 @@ export class Sender {
     if (flight === null) return
     flight.retransmitted(at, len, now)
     flight.recovery.onRetransmitted(len, now)
+    this.pace(flight, len, now)
     this.lastSentMs = Math.ceil(now / US_PER_MS)
     if (this.rexmitAt === NEVER || at === this.sndUna) this.rexmitAt = now + this.rtt.rtoUs(this.cfg)
   }
@@ -159,15 +204,17 @@ export class Sender {
     this.rexmitAt = now + this.rtt.rtoUs(this.cfg)
   }
 
-  /** The earliest of the timers that belong to the flight: tail loss probe, reordering. */
-  get probeTimeout(): Micros {
-    return this.flight === null ? NEVER : Math.min(this.flight.recovery.probeAt, this.flight.recovery.reorderAt)
+  /** The earliest of the timers that belong to the flight: tail loss probe, reordering, pacing. */
+  get flightTimeout(): Micros {
+    const flight = this.flight
+    return flight === null ? NEVER : Math.min(flight.recovery.probeAt, flight.recovery.reorderAt, flight.paceWaitAt)
   }
 
   /** One of them is due. True: a tail loss probe has to be sent. */
-  onProbeTimeout(mss: number, ext: TcpExtension, now: Micros): boolean {
+  onFlightTimeout(mss: number, ext: TcpExtension, now: Micros): boolean {
     const flight = this.flight
     if (flight === null) return false
+    if (flight.paceWaitAt <= now) flight.paceWaitAt = NEVER // the owner polls after every timeout
     const recovery = flight.recovery
     if (recovery.reorderAt <= now) this.detect(flight, flight.end - flight.start, mss, ext, now)
     if (recovery.probeAt > now) return false
