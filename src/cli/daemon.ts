@@ -1,6 +1,7 @@
 import { MptcpError } from '../base/errors.js'
 import { PAGE_LEN } from '../base/arena.js'
 import type { DaemonConfig } from '../config/daemon-config.js'
+import { type ConfigDiff, diffConfig, reloadedConfig } from '../config/diff.js'
 import { parsePathSpec } from '../config/path-spec.js'
 import { EngineConfig } from '../engine/config.js'
 import { ControlServer, controlPath } from '../engine/control.js'
@@ -15,6 +16,7 @@ import { HostRunner } from '../host/runner.js'
 import { mptcpConfig } from '../mptcp/env.js'
 import { tcpConfig } from '../tcp/config.js'
 import { TunDevice } from '../tun/tun-device.js'
+import { type CountersReply, JSON_VERSION, type Outcome, type ReloadReply } from './json.js'
 import type { Log } from './log.js'
 import { packageVersion } from './package-version.js'
 import { computeSetup, type Setup } from './setup.js'
@@ -23,24 +25,34 @@ import { computeSetup, type Setup } from './setup.js'
 const TUN_MTU = 65_535
 
 /** How long connections may finish by themselves at the end. */
-const DRAIN_MS = 5000
+export const DRAIN_MS = 5000
 /** How long the resets have to leave afterwards. */
 const RESET_MS = 50
 const POLL_MS = 20
 
+/** What the daemon asks of whoever runs it. */
+export interface DaemonHooks {
+  /** Somebody asks by the control socket to end; `isNow`: without draining. */
+  stop(isNow: boolean): void
+  reload(): Promise<ReloadReply>
+  /** The daemon cannot do its work any more. */
+  fail(what: string): void
+  /** What `status` says about it. */
+  info(): { readonly config: string | null; readonly reloads: number; readonly failedReloads: number }
+}
+
 /** The running daemon: TUN, host set-up, engine in real time, control socket. */
 export class Daemon {
   readonly setup: Setup
-  private readonly config: DaemonConfig
+  private config: DaemonConfig
   private readonly log: Log
   private readonly device: TunDevice
   private readonly applied: AppliedPlan
   private readonly engine: Engine
   private readonly loop: EngineLoop
   private readonly control: ControlServer
+  private readonly tellOutcome: (outcome: Outcome) => void
   private isHurried = false
-  /** Resolves when somebody asked by the control socket to stop. */
-  readonly stopAsked: Promise<void>
 
   private constructor(config: DaemonConfig, log: Log, setup: Setup, device: TunDevice, applied: AppliedPlan, parts: Running) {
     this.config = config
@@ -51,12 +63,12 @@ export class Daemon {
     this.engine = parts.engine
     this.loop = parts.loop
     this.control = parts.control
-    this.stopAsked = parts.stopAsked
+    this.tellOutcome = parts.tellOutcome
   }
 
   /** Sets everything up, or nothing. @throws {MptcpError} */
-  static async start(config: DaemonConfig, log: Log): Promise<Daemon> {
-    const device = openTun(config.tun, () => log.error(`${config.tun} was deleted: nothing is carried any more, restart the daemon`))
+  static async start(config: DaemonConfig, log: Log, hooks: DaemonHooks): Promise<Daemon> {
+    const device = openTun(config.tun, () => hooks.fail(`${config.tun} was deleted`))
     let applied: AppliedPlan | null = null
     try {
       const facts = await readFacts()
@@ -66,7 +78,7 @@ export class Daemon {
         handRoutedPlan(facts, { tun: config.tun, mtu: TUN_MTU, families: setup.families, egresses: setup.egresses }),
         new HostRunner(),
       )
-      const running = await run(config, log, setup, device, applied)
+      const running = await run(config, log, setup, device, applied, hooks)
       return new Daemon(config, log, setup, device, applied, running)
     } catch (error) {
       await applied?.rollback()
@@ -77,14 +89,15 @@ export class Daemon {
 
   /**
    * Ends everything and undoes every change of the host: no new connections, the others may finish for 5 s (unless `hurry` is
-   * called), then they are reset. @returns what could not be undone.
+   * called), then they are reset. Who waits at the control socket is told how it ended.
+   * @param exitCode what the program will end with, given what could not be undone
+   * @returns what could not be undone.
    */
-  async stop(): Promise<string[]> {
+  async stop(exitCode: (failures: readonly string[]) => number): Promise<string[]> {
     const { engine, log } = this
     engine.config.intercept = false
-    await this.control.close()
     for (const connection of [...engine.connections]) if (!connection.isEstablished) connection.abort(this.loop.clock.now())
-    if (engine.connections.size > 0) log.info(`waiting up to ${DRAIN_MS / 1000} s for ${engine.connections.size} connections`)
+    if (engine.connections.size > 0) log.info('waiting for connections to end', { connections: engine.connections.size, ms: DRAIN_MS })
     await this.until(() => engine.connections.size === 0 || this.isHurried, DRAIN_MS)
     const now = this.loop.clock.now()
     for (const connection of [...engine.connections]) connection.abort(now)
@@ -93,8 +106,43 @@ export class Daemon {
     // The TUN goes last: while it is there, captured sockets find it; the rules that keep them off other interfaces go before.
     const failures = await this.applied.rollback()
     this.device.close()
-    for (const failure of failures) log.error(`could not be undone: ${failure}`)
+    for (const failure of failures) log.error('could not be undone', { failure })
+    this.tellOutcome({ version: JSON_VERSION, pid: process.pid, exitCode: exitCode(failures), failures })
+    await new Promise((resolve) => setImmediate(resolve)) // the answers are written
+    await this.control.close()
     return failures
+  }
+
+  /**
+   * Goes over to a new configuration as far as that is possible without a restart. A change that can fail comes first, so that
+   * on an error everything is as before. @throws {MptcpError}
+   */
+  async reload(next: DaemonConfig): Promise<ConfigDiff> {
+    const { engine, setup, applied, loop } = this
+    const from = this.config
+    const diff = diffConfig(from, next)
+    const config = reloadedConfig(from, next)
+    const added: string[] = []
+    try {
+      for (const path of config.paths.filter((text) => !from.paths.includes(text))) {
+        await addPath(config, setup, applied, engine, loop, path)
+        added.push(path)
+      }
+    } catch (error) {
+      for (const path of added) removePath(engine, path)
+      throw error
+    }
+    for (const path of from.paths.filter((text) => !config.paths.includes(text))) {
+      if (engine.config.paths.some((known) => known.label === path)) removePath(engine, path)
+    }
+    engine.config.heldMax = config.heldConnects
+    engine.config.heldPerDestination = config.heldPerDestination
+    engine.config.sendBuffer = config.sendBuffer
+    engine.config.receiveBuffer = config.receiveBuffer
+    engine.config.mptcp = { ...engine.config.mptcp, isEnabled: config.mptcp, checksum: config.checksum }
+    this.log.configure(config.log, config.logFormat)
+    this.config = config
+    return diff
   }
 
   /** Ends the draining of `stop`. */
@@ -117,10 +165,17 @@ interface Running {
   readonly engine: Engine
   readonly loop: EngineLoop
   readonly control: ControlServer
-  readonly stopAsked: Promise<void>
+  readonly tellOutcome: (outcome: Outcome) => void
 }
 
-async function run(config: DaemonConfig, log: Log, setup: Setup, device: TunDevice, applied: AppliedPlan): Promise<Running> {
+async function run(
+  config: DaemonConfig,
+  log: Log,
+  setup: Setup,
+  device: TunDevice,
+  applied: AppliedPlan,
+  hooks: DaemonHooks,
+): Promise<Running> {
   const gso = device.caps.gso
   const tcp = tcpConfig({ mss4: setup.mss4, mss6: setup.mss6, gso })
   const base = new EngineConfig()
@@ -143,9 +198,9 @@ async function run(config: DaemonConfig, log: Log, setup: Setup, device: TunDevi
         log.error('a connection hit a bug and was reset', { stack: error instanceof Error ? error.stack : String(error) }),
     }),
   )
-  let stop = () => {}
-  const stopAsked = new Promise<void>((resolve) => {
-    stop = resolve
+  let tellOutcome: (outcome: Outcome) => void = () => {}
+  const outcome = new Promise<Outcome>((resolve) => {
+    tellOutcome = resolve
   })
   const startedAt = Date.now()
   const loop = new EngineLoop(engine)
@@ -153,16 +208,20 @@ async function run(config: DaemonConfig, log: Log, setup: Setup, device: TunDevi
     const control = await ControlServer.open(controlPath(config.tun), {
       status: () => ({
         ...statusOf(engine, loop.clock.now()),
-        daemon: { version: packageVersion(), pid: process.pid, tun: config.tun, mptcp: config.mptcp, uptimeMs: Date.now() - startedAt },
+        daemon: { version: packageVersion(), pid: process.pid, tun: config.tun, mptcp: config.mptcp, uptimeMs: Date.now() - startedAt, ...hooks.info() },
         addresses: setup.families.map((family) => `${family.address}/${family.prefixLen}`),
         device: { rxPackets: device.stats[0], rxBytes: device.stats[1], txPackets: device.stats[4], txBytes: device.stats[5] },
       }),
-      counters: () => countersOf(engine),
-      stop: () => stop(),
+      counters: (): CountersReply => ({ version: JSON_VERSION, counters: countersOf(engine) }),
+      stop: (args) => {
+        hooks.stop(args.now === true)
+        return outcome
+      },
+      reload: () => hooks.reload(),
       'path-add': (args) => addPath(config, setup, applied, engine, loop, String(args.path)),
       'path-remove': (args) => removePath(engine, String(args.path)),
     })
-    return { engine, loop, control, stopAsked }
+    return { engine, loop, control, tellOutcome }
   } catch (error) {
     loop.stop()
     throw error

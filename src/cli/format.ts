@@ -1,3 +1,4 @@
+import type { ReloadReply } from './json.js'
 import type { ConnectionStatus, Status, SubflowStatus } from '../engine/status.js'
 
 /** Lines of connections shown before the rest is only counted. */
@@ -62,6 +63,18 @@ function subflowCells(s: SubflowStatus): string[] {
 export function formatCounters(counters: Readonly<Record<string, number>>, all: boolean): string {
   const shown = Object.entries(counters).filter(([, value]) => all || value !== 0)
   return shown.map(([name, value]) => `${name.padEnd(36)}${value}\n`).join('')
+}
+
+/** What became of a reload. */
+export function formatReload(reply: ReloadReply): string {
+  if (reply.file === null) return 'no configuration file is in use: nothing to read (start with --config FILE)\n'
+  const rows: [string, readonly string[]][] = [
+    ['changed', reply.atOnce],
+    ['changed for new connections', reply.newConnections],
+    ['need a restart, left as they were', reply.restart],
+  ]
+  const lines = rows.flatMap(([what, keys]) => (keys.length === 0 ? [] : [`${what}: ${keys.join(', ')}`]))
+  return `${reply.file}: ${lines.length === 0 ? 'nothing changed' : lines.join('; ')}\n`
 }
 
 function size(bytes: number): string {

@@ -1,8 +1,11 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander'
+import { MptcpError } from '../base/errors.js'
+import { addCheckConfigCommand } from './commands/check-config.js'
 import { addQueryCommands } from './commands/query.js'
 import { addRunCommand } from './commands/run.js'
 import { EXIT_OK, EXIT_USAGE, exitCodeOf } from './exit-codes.js'
+import { type ErrorReply, JSON_VERSION, printJson } from './json.js'
 import { packageVersion } from './package-version.js'
 
 const program = new Command('mptcpd-user')
@@ -13,13 +16,17 @@ const program = new Command('mptcpd-user')
   .exitOverride()
 addRunCommand(program)
 addQueryCommands(program)
+addCheckConfigCommand(program)
 
 try {
   await program.parseAsync()
 } catch (error) {
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? EXIT_OK : EXIT_USAGE
   else {
+    const message = error instanceof Error ? error.message : String(error)
     process.exitCode = exitCodeOf(error)
-    process.stderr.write(`mptcpd-user: ${error instanceof Error ? error.message : String(error)}\n`)
+    process.stderr.write(`mptcpd-user: ${message}\n`)
+    const code = error instanceof MptcpError ? error.code : 'ERR_INTERNAL'
+    if (process.argv.includes('--json')) printJson({ version: JSON_VERSION, error: { code, message } } satisfies ErrorReply)
   }
 }

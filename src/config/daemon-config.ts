@@ -49,6 +49,7 @@ const list = <const S extends v.GenericSchema>(item: S) => v.array(item, 'must b
 export const DaemonSchema = v.strictObject({
   tun: key(interfaceName, 'tun0', {
     doc: 'Name of the TUN interface that is created. It names the control socket too.',
+    flag: '--tun <name>',
     applies: 'restart',
   }),
   // RFC 2544 benchmark and RFC 4193 local space: they collide with nobody's network.
@@ -57,64 +58,89 @@ export const DaemonSchema = v.strictObject({
     applies: 'restart',
   }),
   address6: key(ownPrefix(6), 'fd00:198:18::1/64', { doc: 'The same for IPv6.', applies: 'restart' }),
-  mptcp: key(flag, true, { doc: 'Speak MPTCP towards servers; false: plain TCP only.', applies: 'new connections' }),
+  mptcp: key(flag, true, { doc: 'Speak MPTCP towards servers; false: plain TCP only.', flag: '--no-mptcp', applies: 'new connections' }),
   checksum: key(flag, false, {
     doc: 'DSS checksums even when the server does not ask for them (RFC 8684 §3.1).',
+    flag: '--checksum',
     applies: 'new connections',
   }),
   paths: key(list(v.pipe(text('eth1, or default,198.51.100.9:443'), parsable(parsePathSpec))), [], {
     doc: 'Additional paths, each `SOURCE[@GATEWAY][,DST[:PORT]]`. SOURCE is an interface, one of its addresses, or `default`. A path that is taken away by a reload keeps the subflows that it has.',
+    flag: '--path <path>',
     applies: 'at once',
     example: '["eth1", "default,198.51.100.9:443"]',
   }),
   routes: key(list(v.pipe(text('203.0.113.0/24'), parsable(parsePrefix))), [], {
     doc: 'TCP to these prefixes is captured, beyond what is routed at the interface by hand.',
+    flag: '--route <prefix>',
     applies: 'restart',
     example: '["203.0.113.0/24", "2001:db8:113::/48"]',
   }),
   all: key(flag, false, {
     doc: 'Capture all TCP that this host originates on unbound sockets. Connected networks and more specific routes win.',
+    flag: '--all',
     applies: 'restart',
   }),
-  includeLocal: key(flag, false, { doc: 'With `all`: connected networks and specific static routes too.', applies: 'restart' }),
+  includeLocal: key(flag, false, {
+    doc: 'With `all`: connected networks and specific static routes too.',
+    flag: '--include-local',
+    applies: 'restart',
+  }),
   lan: key(list(interfaceName), [], {
     doc: 'Router mode: TCP that comes in by these interfaces to be forwarded is captured.',
+    flag: '--lan <interface>',
     applies: 'restart',
     example: '["lan0"]',
   }),
   failClosed: key(flag, false, {
     doc: 'While the daemon is away, what it would capture is blocked; false: it leaves as without the daemon.',
+    flag: '--fail-closed',
     applies: 'restart',
   }),
-  fixFirewall: key(flag, false, { doc: 'Admit our packets in a foreign firewall that drops them.', applies: 'restart' }),
-  probe: key(flag, true, { doc: 'Send one probe per egress after set-up, and say what drops it.', applies: 'restart' }),
+  fixFirewall: key(flag, false, {
+    doc: 'Admit our packets in a foreign firewall that drops them.',
+    flag: '--fix-firewall',
+    applies: 'restart',
+  }),
+  probe: key(flag, true, { doc: 'Send one probe per egress after set-up, and say what drops it.', flag: '--no-probe', applies: 'restart' }),
   sendBuffer: key(number(64 << 10, 64 << 20), 4 << 20, {
     doc: 'Bytes towards the server that one connection may hold.',
+    flag: '--send-buffer <bytes>',
     applies: 'new connections',
   }),
   receiveBuffer: key(number(64 << 10, 64 << 20), 4 << 20, {
     doc: 'Bytes towards the application that one connection may hold.',
+    flag: '--receive-buffer <bytes>',
     applies: 'new connections',
   }),
-  memory: key(number(4 << 20, 1 << 30), 64 << 20, { doc: 'Bytes of payload in all connections together.', applies: 'restart' }),
+  memory: key(number(4 << 20, 1 << 30), 64 << 20, {
+    doc: 'Bytes of payload in all connections together.',
+    flag: '--memory <bytes>',
+    applies: 'restart',
+  }),
   heldConnects: key(number(1, 1 << 20), 4096, {
     doc: "Applications' connects that may wait for their servers at the same time.",
+    flag: '--held-connects <n>',
     applies: 'at once',
   }),
   heldPerDestination: key(number(1, 1 << 20), 512, {
     doc: 'The same for one destination, so that one that does not answer cannot take all places.',
+    flag: '--held-per-destination <n>',
     applies: 'at once',
   }),
   keepPrivileges: key(flag, false, {
     doc: 'Keep all capabilities that the program was started with, instead of CAP_NET_ADMIN alone.',
+    flag: '--keep-privileges',
     applies: 'restart',
   }),
   log: key(v.picklist(['error', 'warn', 'info', 'debug'], 'must be error, warn, info or debug'), 'info', {
     doc: 'How much is logged: `error`, `warn`, `info` or `debug`.',
+    flag: '--log <level>',
     applies: 'at once',
   }),
   logFormat: key(v.picklist(['auto', 'text', 'json'], 'must be auto, text or json'), 'auto', {
     doc: '`text` for people, `json` for programs (one object a line), `auto`: text on a terminal, else JSON.',
+    flag: '--log-format <format>',
     applies: 'at once',
   }),
 })

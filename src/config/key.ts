@@ -8,6 +8,8 @@ export interface KeyInfo {
   /** One or two sentences, for the reference. */
   readonly doc: string
   readonly applies: Applies
+  /** How the command line sets it, as commander writes flags; a list is given by repeating the flag. */
+  readonly flag?: string
   /** A value for the reference's example where the default shows too little. */
   readonly example?: string
   /** Its value must stay unknown to others: a file that sets it may not be readable by them, and no log shows it. */

@@ -6,6 +6,9 @@ import { MptcpError } from '../base/errors.js'
 /** Where the daemons' control sockets are. */
 export const CONTROL_DIR = '/run/mptcpd-user'
 
+/** How long a client may take to read its last answer. */
+const CLOSE_MS = 500
+
 /** A request line longer than this is no request of ours. */
 const MAX_LINE = 64 << 10
 
@@ -66,10 +69,15 @@ export class ControlServer {
     return control
   }
 
+  /** No more requests; answers that were written still get out. */
   async close(): Promise<void> {
     const closed = new Promise((resolve) => this.server.close(resolve))
-    for (const socket of this.sockets) socket.destroy()
+    for (const socket of this.sockets) socket.end()
+    const timer = setTimeout(() => {
+      for (const socket of this.sockets) socket.destroy()
+    }, CLOSE_MS)
     await closed
+    clearTimeout(timer)
     rmSync(this.path, { force: true })
   }
 }
@@ -137,7 +145,7 @@ export function ask(path: string, command: string, args: Readonly<Record<string,
       if (reply.ok) resolve(reply.result)
       else reject(new MptcpError(reply.code, reply.message))
     })
-    socket.on('close', () => reject(new MptcpError('ERR_DAEMON_NOT_RUNNING', `the daemon at ${path} ended before it answered`)))
+    socket.on('close', () => reject(new MptcpError('ERR_DAEMON_ENDED', `the daemon at ${path} ended before it answered: its log says why`)))
     socket.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'EACCES' || error.code === 'EPERM') {
         reject(new MptcpError('ERR_CONTROL_PRIVILEGE', `no access to ${path}: run as root or as a member of its group`))

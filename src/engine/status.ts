@@ -69,6 +69,10 @@ export interface Status {
     readonly tun: string
     readonly mptcp: boolean
     readonly uptimeMs: number
+    /** The configuration file, null: none is in use. */
+    readonly config: string | null
+    readonly reloads: number
+    readonly failedReloads: number
   }
   readonly addresses?: readonly string[]
   readonly device?: Readonly<Record<string, number | undefined>>

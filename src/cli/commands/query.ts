@@ -1,15 +1,23 @@
 import type { Command } from 'commander'
+import { MptcpError } from '../../base/errors.js'
 import { ask, controlPath } from '../../engine/control.js'
 import type { Status } from '../../engine/status.js'
-import { formatCounters, formatStatus } from '../format.js'
+import { formatCounters, formatReload, formatStatus } from '../format.js'
+import { type CountersReply, type Outcome, printJson, type ReloadReply } from '../json.js'
 
 interface QueryOptions {
   readonly tun: string
   readonly json: boolean
   readonly all: boolean
+  readonly now: boolean
 }
 
 const TUN_OPTION = ['--tun <name>', 'interface of the daemon', 'tun0'] as const
+const JSON_OPTION = ['--json', 'one JSON object (docs/json.md)', false] as const
+
+/** How long the process of a daemon that has answered its last question may take to be gone. */
+const EXIT_MS = 2000
+const POLL_MS = 20
 
 /** The commands that ask or tell a running daemon something. */
 export function addQueryCommands(program: Command): void {
@@ -17,32 +25,47 @@ export function addQueryCommands(program: Command): void {
     .command('status')
     .description('show connections, their paths, and why a connection fell back to TCP')
     .option(...TUN_OPTION)
-    .option('--json', 'one JSON object, "version": 1', false)
+    .option(...JSON_OPTION)
     .action(async (options: QueryOptions) => {
       const status = (await ask(controlPath(options.tun), 'status')) as Status
-      process.stdout.write(options.json ? `${JSON.stringify(status)}\n` : formatStatus(status))
+      if (options.json) printJson(status)
+      else process.stdout.write(formatStatus(status))
     })
   program
     .command('counters')
     .description('show counters, named as nstat names them')
     .option(...TUN_OPTION)
-    .option('--json', 'one JSON object', false)
+    .option(...JSON_OPTION)
     .option('-a, --all', 'also those that are 0', false)
     .action(async (options: QueryOptions) => {
-      const counters = (await ask(controlPath(options.tun), 'counters')) as Record<string, number>
-      process.stdout.write(options.json ? `${JSON.stringify(counters)}\n` : formatCounters(counters, options.all))
+      const reply = (await ask(controlPath(options.tun), 'counters')) as CountersReply
+      if (options.json) printJson(reply)
+      else process.stdout.write(formatCounters(reply.counters, options.all))
     })
   program
-    .command('stop')
-    .description('end the daemon: connections may finish for 5 s')
+    .command('reload')
+    .description('read the configuration file again; on any error the old configuration stays')
     .option(...TUN_OPTION)
+    .option(...JSON_OPTION)
     .action(async (options: QueryOptions) => {
-      await ask(controlPath(options.tun), 'stop')
+      const reply = (await ask(controlPath(options.tun), 'reload')) as ReloadReply
+      if (options.json) printJson(reply)
+      else process.stdout.write(formatReload(reply))
+    })
+  program
+    .command('down')
+    .alias('stop')
+    .description('end the daemon: connections may finish for 5 s; waits, and ends with the exit code of the daemon')
+    .option(...TUN_OPTION)
+    .option('--now', 'reset connections at once', false)
+    .option(...JSON_OPTION)
+    .action(async (options: QueryOptions) => {
+      process.exitCode = await bringDown(options)
     })
   const path = program.command('path').description('paths of the connections')
   path
     .command('add <path>')
-    .description('one more path for all connections, like run --path')
+    .description('one more path for all connections, like up --path')
     .option(...TUN_OPTION)
     .action(async (text: string, options: QueryOptions) => {
       await ask(controlPath(options.tun), 'path-add', { path: text })
@@ -54,4 +77,26 @@ export function addQueryCommands(program: Command): void {
     .action(async (text: string, options: QueryOptions) => {
       await ask(controlPath(options.tun), 'path-remove', { path: text })
     })
+}
+
+async function bringDown(options: QueryOptions): Promise<number> {
+  const outcome = (await ask(controlPath(options.tun), 'stop', { now: options.now })) as Outcome
+  const isGone = await endOf(outcome.pid)
+  if (options.json) printJson(outcome)
+  for (const failure of outcome.failures) process.stderr.write(`mptcpd-user: could not be undone: ${failure}\n`)
+  if (!isGone)
+    throw new MptcpError('ERR_DAEMON_STUCK', `the daemon has undone everything, but process ${outcome.pid} is still there: kill it`)
+  return outcome.exitCode
+}
+
+async function endOf(pid: number): Promise<boolean> {
+  for (let waited = 0; waited < EXIT_MS; waited += POLL_MS) {
+    try {
+      process.kill(pid, 0)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ESRCH') return true
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS))
+  }
+  return false
 }

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { Status } from '../../../src/engine/status.js'
-import type { Background } from './exec.js'
+import type { Background, ExecResult } from './exec.js'
 import type { Lab } from './lab.js'
 import type { Counters } from './stats.js'
 
@@ -15,6 +15,7 @@ export interface DaemonOptions {
   readonly nodeArgs?: readonly string[]
   /** Name of the TUN; by default the lab's own, because the control socket is named after it and /run is no namespace's own. */
   readonly tun?: string
+  readonly env?: Readonly<Record<string, string>>
   /** Whether the server's prefixes are routed at the TUN at once. Default true. */
   readonly route?: boolean
 }
@@ -33,9 +34,9 @@ export class Daemon {
 
   /** Starts the program, waits until it is ready and routes the server's prefixes at its TUN as a user would. */
   static async start(lab: Lab, options: DaemonOptions = {}): Promise<Daemon> {
-    const { args = [], nodeArgs = [], tun = lab.tun, route = true } = options
+    const { args = [], nodeArgs = [], tun = lab.tun, route = true, env } = options
     if (!existsSync(PROGRAM)) throw new Error(`${PROGRAM} is missing: npm run build`)
-    const process = lab.client.spawn(['node', ...nodeArgs, PROGRAM, '--tun', tun, ...args])
+    const process = lab.client.spawn(['node', ...nodeArgs, PROGRAM, '--tun', tun, ...args], env)
     await process.waitLine(/\bready\b/, 10_000)
     if (route) await lab.routeThrough(tun)
     return new Daemon(lab, process, tun)
@@ -53,7 +54,13 @@ export class Daemon {
 
   /** The daemon's counters, by the names of nstat. */
   async counters(): Promise<Counters> {
-    return new Map(Object.entries(JSON.parse(await this.ask('counters', '--json')) as Record<string, number>))
+    const { counters } = JSON.parse(await this.ask('counters', '--json')) as { counters: Record<string, number> }
+    return new Map(Object.entries(counters))
+  }
+
+  /** Runs a command of the program against this daemon. */
+  command(...words: string[]): Promise<ExecResult> {
+    return this.lab.client.exec(['node', PROGRAM, ...words, '--tun', this.tun], { timeoutMs: 20_000 })
   }
 
   private async ask(...words: string[]): Promise<string> {

@@ -1,4 +1,7 @@
 import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 
@@ -13,7 +16,8 @@ t.test('help and version end with 0', (t) => {
   const help = run('--help')
   t.equal(help.code, 0)
   t.match(help.out, /Usage: mptcpd-user/)
-  for (const command of ['run', 'status', 'counters', 'path', 'stop']) t.match(help.out, new RegExp(`\\b${command}\\b`))
+  for (const command of ['up', 'status', 'counters', 'path', 'down', 'reload', 'check-config'])
+    t.match(help.out, new RegExp(`\\b${command}\\b`))
   t.match(help.out, /Exit codes: 0 ok/)
   const version = run('--version')
   t.equal(version.code, 0)
@@ -38,12 +42,30 @@ t.test('wrong usage ends with 2 and says what is wrong', (t) => {
   t.end()
 })
 
+t.test('check-config names every mistake by line, and shows what it understood', (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'mptcpd-user-'))
+  t.teardown(() => rmSync(dir, { recursive: true }))
+  const file = join(dir, 'a.toml')
+  writeFileSync(file, 'tun = "tun3"\nmemry = 5\n')
+  const bad = run('check-config', file)
+  t.equal(bad.code, 2)
+  t.match(bad.err, `${file}:2: unknown key 'memry': did you mean 'memory'?`)
+  t.equal(run('--config', file).code, 2, 'the daemon does not start with it')
+  writeFileSync(file, 'tun = "tun3"\n')
+  const good = run('check-config', file, '--json')
+  t.equal(good.code, 0)
+  t.match(JSON.parse(good.out), { version: 1, file, config: { tun: 'tun3', mptcp: true } })
+  t.equal(run('check-config', join(dir, 'missing.toml')).code, 2)
+  t.end()
+})
+
 t.test('without daemon, questions end with 3', (t) => {
-  for (const args of [['status'], ['status', '--json'], ['counters'], ['stop'], ['path', 'add', 'eth1']]) {
+  for (const args of [['status'], ['status', '--json'], ['down'], ['path', 'add', 'eth1']]) {
     const result = run(...args, '--tun', 'no-daemon-here')
     t.equal(result.code, 3, args.join(' '))
     t.match(result.err, /no daemon answers/)
-    t.equal(result.out, '')
+    if (args.includes('--json')) t.match(JSON.parse(result.out), { version: 1, error: { code: 'ERR_DAEMON_NOT_RUNNING' } })
+    else t.equal(result.out, '')
   }
   t.end()
 })
