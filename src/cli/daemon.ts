@@ -10,19 +10,17 @@ import { EngineLoop } from '../engine/loop.js'
 import { randomHost } from '../engine/random-host.js'
 import { countersOf, statusOf } from '../engine/status.js'
 import { readFacts } from '../host/facts.js'
-import { egressPlan, handRoutedPlan } from '../host/hand-routed.js'
-import { type AppliedPlan, applyPlan } from '../host/plan.js'
+import { HostKeeper } from '../host/keeper.js'
 import { HostRunner } from '../host/runner.js'
 import { mptcpConfig } from '../mptcp/env.js'
 import { tcpConfig } from '../tcp/config.js'
+import { native } from '../tun/native.js'
 import { TunDevice } from '../tun/tun-device.js'
 import { type CountersReply, JSON_VERSION, type Outcome, type ReloadReply } from './json.js'
+import { hostOptions, TUN_MTU } from './host-options.js'
 import type { Log } from './log.js'
 import { packageVersion } from './package-version.js'
 import { computeSetup, type Setup } from './setup.js'
-
-/** Largest MTU of a TUN: the application side speaks in packets of 64 KB even without offloads. */
-const TUN_MTU = 65_535
 
 /** How long connections may finish by themselves at the end. */
 export const DRAIN_MS = 5000
@@ -47,19 +45,19 @@ export class Daemon {
   private config: DaemonConfig
   private readonly log: Log
   private readonly device: TunDevice
-  private readonly applied: AppliedPlan
+  private readonly keeper: HostKeeper
   private readonly engine: Engine
   private readonly loop: EngineLoop
   private readonly control: ControlServer
   private readonly tellOutcome: (outcome: Outcome) => void
   private isHurried = false
 
-  private constructor(config: DaemonConfig, log: Log, setup: Setup, device: TunDevice, applied: AppliedPlan, parts: Running) {
+  private constructor(config: DaemonConfig, log: Log, setup: Setup, device: TunDevice, keeper: HostKeeper, parts: Running) {
     this.config = config
     this.log = log
     this.setup = setup
     this.device = device
-    this.applied = applied
+    this.keeper = keeper
     this.engine = parts.engine
     this.loop = parts.loop
     this.control = parts.control
@@ -69,19 +67,22 @@ export class Daemon {
   /** Sets everything up, or nothing. @throws {MptcpError} */
   static async start(config: DaemonConfig, log: Log, hooks: DaemonHooks): Promise<Daemon> {
     const device = openTun(config.tun, () => hooks.fail(`${config.tun} was deleted`))
-    let applied: AppliedPlan | null = null
+    let keeper: HostKeeper | null = null
     try {
       const facts = await readFacts()
       const setup = computeSetup(config, facts)
-      if (config.address6 !== null && facts.routes6 === null) log.warn('IPv6 is off on this host: only IPv4 is carried')
-      applied = await applyPlan(
-        handRoutedPlan(facts, { tun: config.tun, mtu: TUN_MTU, families: setup.families, egresses: setup.egresses }),
-        new HostRunner(),
-      )
-      const running = await run(config, log, setup, device, applied, hooks)
-      return new Daemon(config, log, setup, device, applied, running)
+      if (config.address6 !== null && facts.v6 === null) log.warn('IPv6 is off on this host: only IPv4 is carried')
+      keeper = await HostKeeper.start(hostOptions(config, setup), {
+        native: native(),
+        runner: new HostRunner(),
+        log,
+        closeTun: () => device.close(),
+      })
+      const running = await run(config, log, setup, device, keeper, hooks)
+      await keeper.setCapturing(true)
+      return new Daemon(config, log, setup, device, keeper, running)
     } catch (error) {
-      await applied?.rollback()
+      await keeper?.stop()
       device.close()
       throw error
     }
@@ -95,6 +96,8 @@ export class Daemon {
    */
   async stop(exitCode: (failures: readonly string[]) => number): Promise<string[]> {
     const { engine, log } = this
+    // New connections leave as without us; those that were captured stay in the TUN until they end.
+    await this.keeper.setCapturing(false).catch(() => {})
     engine.config.intercept = false
     for (const connection of [...engine.connections]) if (!connection.isEstablished) connection.abort(this.loop.clock.now())
     if (engine.connections.size > 0) log.info('waiting for connections to end', { connections: engine.connections.size, ms: DRAIN_MS })
@@ -103,9 +106,7 @@ export class Daemon {
     for (const connection of [...engine.connections]) connection.abort(now)
     await this.until(() => engine.connections.size === 0, RESET_MS)
     this.loop.stop()
-    // The TUN goes last: while it is there, captured sockets find it; the rules that keep them off other interfaces go before.
-    const failures = await this.applied.rollback()
-    this.device.close()
+    const failures = await this.keeper.stop()
     for (const failure of failures) log.error('could not be undone', { failure })
     this.tellOutcome({ version: JSON_VERSION, pid: process.pid, exitCode: exitCode(failures), failures })
     await new Promise((resolve) => setImmediate(resolve)) // the answers are written
@@ -118,14 +119,14 @@ export class Daemon {
    * on an error everything is as before. @throws {MptcpError}
    */
   async reload(next: DaemonConfig): Promise<ConfigDiff> {
-    const { engine, setup, applied, loop } = this
+    const { engine, setup, keeper, loop } = this
     const from = this.config
     const diff = diffConfig(from, next)
     const config = reloadedConfig(from, next)
     const added: string[] = []
     try {
       for (const path of config.paths.filter((text) => !from.paths.includes(text))) {
-        await addPath(config, setup, applied, engine, loop, path)
+        await addPath(setup, keeper, engine, loop, path)
         added.push(path)
       }
     } catch (error) {
@@ -173,7 +174,7 @@ async function run(
   log: Log,
   setup: Setup,
   device: TunDevice,
-  applied: AppliedPlan,
+  keeper: HostKeeper,
   hooks: DaemonHooks,
 ): Promise<Running> {
   const gso = device.caps.gso
@@ -208,7 +209,14 @@ async function run(
     const control = await ControlServer.open(controlPath(config.tun), {
       status: () => ({
         ...statusOf(engine, loop.clock.now()),
-        daemon: { version: packageVersion(), pid: process.pid, tun: config.tun, mptcp: config.mptcp, uptimeMs: Date.now() - startedAt, ...hooks.info() },
+        daemon: {
+          version: packageVersion(),
+          pid: process.pid,
+          tun: config.tun,
+          mptcp: config.mptcp,
+          uptimeMs: Date.now() - startedAt,
+          ...hooks.info(),
+        },
         addresses: setup.families.map((family) => `${family.address}/${family.prefixLen}`),
         device: { rxPackets: device.stats[0], rxBytes: device.stats[1], txPackets: device.stats[4], txBytes: device.stats[5] },
       }),
@@ -218,7 +226,7 @@ async function run(
         return outcome
       },
       reload: () => hooks.reload(),
-      'path-add': (args) => addPath(config, setup, applied, engine, loop, String(args.path)),
+      'path-add': (args) => addPath(setup, keeper, engine, loop, String(args.path)),
       'path-remove': (args) => removePath(engine, String(args.path)),
     })
     return { engine, loop, control, tellOutcome }
@@ -229,22 +237,13 @@ async function run(
 }
 
 /** One more path by hand, for live connections too. @throws {MptcpError} and leaves everything as it was. */
-async function addPath(
-  config: DaemonConfig,
-  setup: Setup,
-  applied: AppliedPlan,
-  engine: Engine,
-  loop: EngineLoop,
-  text: string,
-): Promise<void> {
+async function addPath(setup: Setup, keeper: HostKeeper, engine: Engine, loop: EngineLoop, text: string): Promise<void> {
   const facts = await readFacts()
   const known = setup.book.egresses.length
   const nextId = Math.max(...engine.config.paths.map((path) => path.id)) + 1
   const paths = setup.book.addPath(parsePathSpec(text), facts, nextId)
   for (const egress of setup.book.egresses.slice(known)) {
-    const family = setup.families.find((f) => f.family === egress.family)
-    if (family === undefined) continue
-    for (const step of egressPlan(facts, config.tun, family, egress)) await applied.apply(step)
+    await keeper.addEgress(egress)
   }
   for (const path of paths) engine.addPath(path, loop.clock.now())
 }

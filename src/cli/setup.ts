@@ -5,8 +5,8 @@ import type { DaemonConfig } from '../config/daemon-config.js'
 import { parsePathSpec, type PathSpec } from '../config/path-spec.js'
 import { AddressRange } from '../engine/address-range.js'
 import type { StackAddress } from '../engine/config.js'
-import { devicesOf, type HostFacts } from '../host/facts.js'
-import type { EgressPlan, FamilyPlan } from '../host/hand-routed.js'
+import type { FamilyFacts, HostFacts } from '../host/facts.js'
+import type { EgressPlan, FamilyPlan } from '../host/wanted.js'
 import { path, type Path } from '../pathmgr/path.js'
 
 /** Bytes of IP and TCP header without options. */
@@ -31,7 +31,7 @@ export interface Setup {
 /** @throws {MptcpError} ERR_PATH_SOURCE, ERR_CONFIG */
 export function computeSetup(config: DaemonConfig, facts: HostFacts): Setup {
   const prefixes = [config.address4, config.address6].flatMap((text) => (text === null ? [] : [parsePrefix(text)]))
-  const usable = prefixes.filter((prefix) => prefix.family === 4 || facts.routes6 !== null)
+  const usable = prefixes.filter((prefix) => prefix.family === 4 || facts.v6 !== null)
   const book = new AddressBook(usable)
   const paths = [path()]
   for (const text of config.paths) paths.push(...book.addPath(parsePathSpec(text), facts, paths.length))
@@ -48,8 +48,8 @@ export function computeSetup(config: DaemonConfig, facts: HostFacts): Setup {
     stackAddresses: book.stackAddresses,
     paths,
     book,
-    mss4: defaultMtu(facts.routes4, facts, config.tun) - HEADERS4,
-    mss6: defaultMtu(facts.routes6, facts, config.tun) - HEADERS6,
+    mss4: defaultMtu(facts.v4, facts, config.tun) - HEADERS4,
+    mss6: defaultMtu(facts.v6, facts, config.tun) - HEADERS6,
   }
 }
 
@@ -81,7 +81,7 @@ export class AddressBook {
           source: device === null ? null : this.sourceFor(prefix, device, spec.gateway),
           destination: spec.destination,
           destinationPort: spec.destinationPort,
-          mtu: device === null ? 0 : (facts.mtus.get(device) ?? 0),
+          mtu: device === null ? 0 : (facts.links.get(device)?.mtu ?? 0),
         }),
       )
       if (device === null && spec.destination === null) break // the default path once more serves both families
@@ -120,7 +120,7 @@ export class AddressBook {
 }
 
 function deviceOf(source: string, facts: HostFacts): string {
-  if (facts.mtus.has(source)) return source
+  if (facts.links.has(source)) return source
   const device = facts.deviceByAddress.get(source)
   if (device === undefined)
     throw new MptcpError('ERR_PATH_SOURCE', `path source '${source}' is neither an interface nor an address of this host`)
@@ -128,9 +128,10 @@ function deviceOf(source: string, facts: HostFacts): string {
 }
 
 /** MTU of the device that the default route uses; without one, the smallest of all that have a route. */
-function defaultMtu(routes: readonly string[] | null, facts: HostFacts, tun: string): number {
-  const mtuOf = (route: string) => devicesOf(route).flatMap((device) => (device === tun ? [] : [facts.mtus.get(device) ?? DEFAULT_MTU]))
-  const all = (routes ?? []).flatMap(mtuOf)
-  const first = (routes ?? []).filter((route) => route.startsWith('default')).flatMap(mtuOf)[0]
+function defaultMtu(family: FamilyFacts | null, facts: HostFacts, tun: string): number {
+  const routes = (family?.main ?? []).filter((route) => !route.devices.includes(tun))
+  const mtuOf = (devices: readonly string[]) => devices.map((device) => facts.links.get(device)?.mtu ?? DEFAULT_MTU)
+  const all = routes.flatMap((route) => mtuOf(route.devices))
+  const first = routes.filter((route) => route.destination === 'default').flatMap((route) => mtuOf(route.devices))[0]
   return first ?? (all.length > 0 ? Math.min(...all) : DEFAULT_MTU)
 }

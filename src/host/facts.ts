@@ -1,12 +1,31 @@
 import { readSysctl, run } from './runner.js'
+import { type Family, isOwnPref, OWN_PROTOCOL } from './numbers.js'
+import { isOwn, parseRoutes, type Route } from './route-text.js'
+
+export interface Link {
+  readonly index: number
+  readonly name: string
+  readonly mtu: number
+  readonly isUp: boolean
+  readonly addresses: readonly string[]
+}
+
+/** What one family looks like on the host. */
+export interface FamilyFacts {
+  /** The main table, without routes of ours. */
+  readonly main: readonly Route[]
+  /** Routes of ours in all tables. */
+  readonly own: readonly Route[]
+  /** Rules of ours, in the form of `ruleText`. */
+  readonly ownRules: readonly string[]
+}
 
 /** What the plan must know about the host before it changes anything. */
 export interface HostFacts {
-  /** Unicast routes of the main table as `ip route` prints them, one route a line, by family; null: the family is off. */
-  readonly routes4: readonly string[] | null
-  readonly routes6: readonly string[] | null
-  /** MTU by interface name. */
-  readonly mtus: ReadonlyMap<string, number>
+  /** null: IPv6 is off. */
+  readonly v4: FamilyFacts
+  readonly v6: FamilyFacts | null
+  readonly links: ReadonlyMap<string, Link>
   /** Interface by each of its addresses. */
   readonly deviceByAddress: ReadonlyMap<string, string>
   /** Reads a kernel parameter, null when there is none. */
@@ -14,56 +33,71 @@ export interface HostFacts {
 }
 
 interface LinkJson {
+  readonly ifindex: number
   readonly ifname: string
   readonly mtu: number
+  readonly flags: readonly string[]
   readonly addr_info?: readonly { readonly local?: string }[]
 }
 
 /** Reads the host's state in the network namespace of this process. @throws {MptcpError} ERR_HOST_COMMAND */
 export async function readFacts(): Promise<HostFacts> {
   const hasV6 = readSysctl('net/ipv6/conf/all/disable_ipv6') === '0'
-  const [text4, text6, addresses] = await Promise.all([
-    run(['ip', '-4', 'route', 'show', 'table', 'main']),
-    hasV6 ? run(['ip', '-6', 'route', 'show', 'table', 'main']) : null,
-    run(['ip', '-j', 'address', 'show']),
-  ])
-  const links = JSON.parse(addresses) as readonly LinkJson[]
+  const family = async (flag: string): Promise<FamilyFacts> => {
+    const [routes, rules] = await Promise.all([run(['ip', flag, 'route', 'show', 'table', 'all']), run(['ip', flag, 'rule', 'show'])])
+    return familyFacts(routes, rules)
+  }
+  const [v4, v6, addresses] = await Promise.all([family('-4'), hasV6 ? family('-6') : null, run(['ip', '-j', 'address', 'show'])])
+  return { v4, v6, ...linkFacts(addresses), sysctl: readSysctl }
+}
+
+/** @param routes output of `ip route show table all`; @param rules output of `ip rule show` */
+export function familyFacts(routes: string, rules: string): FamilyFacts {
+  const all = parseRoutes(routes)
   return {
-    routes4: joinNexthops(text4),
-    routes6: text6 === null ? null : joinNexthops(text6),
-    mtus: new Map(links.map((link) => [link.ifname, link.mtu])),
-    deviceByAddress: new Map(links.flatMap((link) => (link.addr_info ?? []).flatMap((a) => (a.local ? [[a.local, link.ifname]] : [])))),
-    sysctl: readSysctl,
+    main: all.filter((route) => route.table === 'main' && !isOwn(route)),
+    own: all.filter(isOwn),
+    ownRules: rules.split('\n').flatMap((line) => ownRuleText(line) ?? []),
   }
 }
 
-/** Multipath routes are printed over several lines, the later ones indented. */
-export function joinNexthops(text: string): string[] {
-  return text
-    .replaceAll(/\n[ \t]+/g, ' ')
-    .split('\n')
-    .map((line) => line.trim())
-    .filter((line) => line !== '')
+/** @param json output of `ip -j address show` */
+export function linkFacts(json: string): Pick<HostFacts, 'links' | 'deviceByAddress'> {
+  const links = (JSON.parse(json) as readonly Partial<LinkJson>[]).flatMap((link): Link[] => {
+    if (link.ifindex === undefined || link.ifname === undefined) return [] // `ip -j` prints {} for what it filtered out
+    const addresses = (link.addr_info ?? []).flatMap((a) => a.local ?? [])
+    return [{ index: link.ifindex, name: link.ifname, mtu: link.mtu ?? 1500, isUp: (link.flags ?? []).includes('UP'), addresses }]
+  })
+  return {
+    links: new Map(links.map((link) => [link.name, link])),
+    deviceByAddress: new Map(links.flatMap((link) => link.addresses.map((address) => [address, link.name] as const))),
+  }
 }
 
-/** Devices that a printed route goes through. */
-export function devicesOf(route: string): string[] {
-  return [...route.matchAll(/\bdev (\S+)/g)].map((match) => match[1] as string)
+/** The facts of a family; null: it is off. */
+export function factsOf(facts: HostFacts, family: Family): FamilyFacts | null {
+  return family === 4 ? facts.v4 : facts.v6
 }
 
-/** State and life time, which `ip route` prints and does not take back. */
-const NOT_REPEATABLE =
-  /\b(linkdown|dead|pervasive|offload|trap|notify|rt_offload|rt_trap|cache|expires \d+\w*|error -?\d+|proto \S+|pref \w+)\b/g
-
-/** A printed unicast route as the words that add it to another table under our protocol number. */
-export function repeatRoute(route: string, table: number): string[] {
-  const [destination = '', ...rest] = route
-    .replaceAll(NOT_REPEATABLE, ' ')
-    .split(/\s+/)
-    .filter((word) => word !== '')
-  // nexthops must stand at the end
-  return [destination, 'proto', String(ROUTE_PROTOCOL), 'table', String(table), ...rest]
+/** One form for a rule that is wanted and for one that was printed: `7700: from all iif tun0 lookup 7700`. */
+export function ruleText(pref: number, body: string): string {
+  const full = body.startsWith('from ') ? body : `from all ${body}`
+  return `${pref}: ${full.replaceAll(/(?<=\s[\d.]+)\/32\b|(?<=\s[\da-f:]+)\/128\b/g, '')}`
 }
 
-/** Marks every route that we add (`ip route show proto 119`). */
-export const ROUTE_PROTOCOL = 119
+/** A printed rule in the form of `ruleText`, null when it is not one of ours. */
+function ownRuleText(line: string): string | null {
+  const match = /^(\d+):\s+(.*?)\s*$/.exec(line)
+  if (match === null) return null
+  const pref = Number(match[1])
+  // [detached]: its interface is not there; [unresolved]: its target rule is not
+  const body = (match[2] as string).replaceAll(/\s*\[\w+\]/g, '')
+  const suffix = ` proto ${OWN_PROTOCOL}`
+  return isOwnPref(pref) && body.endsWith(suffix) ? ruleText(pref, body.slice(0, -suffix.length)) : null
+}
+
+/** The words behind `ip rule add` or `ip rule del` for a rule in the form of `ruleText`. */
+export function ruleWords(text: string): string[] {
+  const at = text.indexOf(': ')
+  return ['pref', text.slice(0, at), ...text.slice(at + 2).split(' '), 'protocol', String(OWN_PROTOCOL)]
+}

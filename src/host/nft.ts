@@ -10,14 +10,16 @@ const END_ANSWER = 'datatype ct_state'
  * `flush ruleset` skips it, and it goes with the process, which ends when its stdin does, at the latest with the daemon.
  */
 export class NftChild {
+  isEnded = false
   private readonly child: ChildProcessWithoutNullStreams
   private readonly ended: Promise<void>
   private out = ''
   private err = ''
   private wake: (() => void) | null = null
-  private isEnded = false
+  private queue: Promise<unknown> = Promise.resolve()
 
-  constructor() {
+  /** @param onEnd called once when the process has ended, for whatever reason. */
+  constructor(onEnd: () => void = () => {}) {
     this.child = spawn('nft', ['-i'], { stdio: ['pipe', 'pipe', 'pipe'] })
     this.child.stdout.setEncoding('utf8').on('data', (text: string) => {
       this.out += text
@@ -29,9 +31,11 @@ export class NftChild {
     this.child.stdin.on('error', () => {}) // EPIPE: 'close' follows and tells it
     this.ended = new Promise((resolve) => {
       const end = () => {
+        if (this.isEnded) return
         this.isEnded = true
         this.wake?.()
         resolve()
+        onEnd()
       }
       this.child.on('close', end)
       this.child.on('error', (error) => {
@@ -42,10 +46,16 @@ export class NftChild {
   }
 
   /** Sends commands, one transaction a line, and waits for their execution. @throws {MptcpError} ERR_NFT */
-  async send(lines: readonly string[]): Promise<void> {
+  send(lines: readonly string[]): Promise<void> {
+    const sent = this.queue.then(() => this.sendNow(lines))
+    this.queue = sent.catch(() => {})
+    return sent
+  }
+
+  private async sendNow(lines: readonly string[]): Promise<void> {
     this.out = ''
     this.err = ''
-    this.child.stdin.write(`${lines.join('\n')}\n${END_MARK}\n`)
+    if (!this.isEnded) this.child.stdin.write(`${lines.join('\n')}\n${END_MARK}\n`)
     while (!this.isEnded && !this.out.includes(END_ANSWER)) {
       await new Promise<void>((resolve) => {
         this.wake = resolve
@@ -69,13 +79,24 @@ export interface NftScope {
   readonly prefix: string
 }
 
-/** The lines that build our table: masquerade of the stack's sources, loop guard, leak guard. */
+/** Name of our table, of family inet. */
+export function tableName(tun: string): string {
+  return `mptcpd_user_${tun.replaceAll(/\W/g, '_')}`
+}
+
+/**
+ * The lines that build our table: masquerade of the stack's sources, loop guard, leak guard, and what keeps the host from being a
+ * router for those behind interfaces that we opened.
+ */
 export function ownTable(tun: string, scopes: readonly NftScope[]): string[] {
-  const table = `mptcpd_user_${tun.replaceAll(/\W/g, '_')}`
+  const table = tableName(tun)
   const add = (chain: string, rule: string) => `add rule inet ${table} ${chain} ${rule}`
   const saddr = (scope: NftScope) => `${scope.family === 4 ? 'ip' : 'ip6'} saddr ${scope.prefix} oifname != "${tun}"`
+  const family = (scope: NftScope) => `meta nfproto ipv${scope.family}`
   return [
     `add table inet ${table} { flags owner; comment "mptcpd-user on ${tun}"; }`,
+    `add set inet ${table} opened4 { type ifname; }`,
+    `add set inet ${table} opened6 { type ifname; }`,
     `add chain inet ${table} postrouting { type nat hook postrouting priority srcnat; policy accept; }`,
     `add chain inet ${table} forward { type filter hook forward priority filter; policy accept; }`,
     ...scopes.map((scope) => add('postrouting', `${saddr(scope)} counter masquerade`)),
@@ -83,5 +104,14 @@ export function ownTable(tun: string, scopes: readonly NftScope[]): string[] {
     add('forward', `iifname "${tun}" oifname "${tun}" counter drop`),
     // Leak guard: conntrack does not translate what it finds invalid; it would leave with the stack's address.
     ...scopes.map((scope) => add('forward', `${saddr(scope)} ct state invalid counter drop`)),
+    // Router guard: no way through the host but to the TUN.
+    ...scopes.map((scope) => add('forward', `${family(scope)} iifname @opened${scope.family} oifname != "${tun}" counter drop`)),
   ]
+}
+
+/** The line that says which interfaces forward because of us. */
+export function openedSet(tun: string, family: 4 | 6, devices: readonly string[]): string {
+  const set = `inet ${tableName(tun)} opened${family}`
+  const list = devices.map((device) => `"${device}"`).join(', ')
+  return `flush set ${set}${devices.length === 0 ? '' : `; add element ${set} { ${list} }`}`
 }

@@ -1,101 +1,126 @@
-import { MptcpError } from '../base/errors.js'
+import type { Family } from './numbers.js'
+import type { Switch } from './forwarding.js'
 
 /**
- * One change of the host, as data: it can be printed, applied, written down and undone.
- * `exec` runs a program, `sysctl` writes a kernel parameter and knows what stood there before, `nft` feeds the standing
- * nft child, whose table goes when the child ends.
+ * One change of the host, as data: it can be printed, applied and written down. What undoes it is not in the step: what is ours on
+ * the host can be read back (by protocol number, table, preference), and the state file has the rest.
  */
 export type Step =
   | {
-      readonly kind: 'exec'
-      readonly apply: readonly string[]
-      /** null: undone by something else, mostly by the end of the TUN device. */
-      readonly undo: readonly string[] | null
-      /** What stands there already is exactly this (a killed run left it): count it as applied. */
-      readonly mayExist?: boolean
-      /** A failure of `apply` does not matter. */
+      /** `ip rule` or `ip route`; the words behind the object, the command first (`add`, `del`, `replace`, `flush`). */
+      readonly kind: 'rule' | 'route'
+      readonly family: Family
+      readonly words: readonly string[]
+      /** A failure costs what this step is for, not the whole. */
       readonly mayFail?: boolean
     }
-  | { readonly kind: 'sysctl'; readonly key: string; readonly value: string; readonly old: string }
+  | { readonly kind: 'exec'; readonly argv: readonly string[]; readonly mayFail?: boolean }
+  | ({ readonly kind: 'sysctl' } & Switch)
+  /** Feeds the standing nft child, whose table goes when the child ends. */
   | { readonly kind: 'nft'; readonly lines: readonly string[] }
 
-/** Everything that is changed, in the order of application. It is undone in the opposite order. */
+/** Changes in the order of application. */
 export type Plan = readonly Step[]
 
-/** What carries out a step. The daemon's runner changes the host, tests record. */
+/** A step that could not be done. */
+export interface Failure {
+  readonly step: Step
+  readonly message: string
+}
+
+/** What carries out steps. The daemon's runner changes the host, tests record. */
 export interface PlanRunner {
+  /** Runs `ip` lines of one family in their order, going on after failures; returns the failures by index. */
+  ipBatch(family: Family, lines: readonly string[]): Promise<ReadonlyMap<number, string>>
   /** @throws {MptcpError} ERR_HOST_COMMAND */
   exec(argv: readonly string[]): Promise<void>
+  /** @throws {MptcpError} ERR_HOST_COMMAND */
   writeSysctl(key: string, value: string): Promise<void>
+  /** @throws {MptcpError} ERR_NFT */
   nft(lines: readonly string[]): Promise<void>
-  endNft(): Promise<void>
 }
 
-/** An applied plan; `rollback` undoes what was applied, the last first, and reports what could not be undone. */
-export class AppliedPlan {
-  private readonly runner: PlanRunner
-  private readonly done: Step[] = []
+/** `ip` lines that go into one process at once. */
+const MAX_BATCH = 500
 
-  constructor(runner: PlanRunner) {
-    this.runner = runner
+/** Applies a plan. @returns what could not be done; with `isStrict` the first failure that matters ends it. */
+export async function applyPlan(plan: Plan, runner: PlanRunner, isStrict = false): Promise<Failure[]> {
+  const failures: Failure[] = []
+  for (let i = 0; i < plan.length; ) {
+    const n = batchLen(plan, i)
+    const failed = n > 0 ? await applyBatch(plan.slice(i, i + n), runner) : await applyOne(plan[i] as Step, runner)
+    failures.push(...failed)
+    if (isStrict && failed.some((failure) => !mayFail(failure.step))) return failures
+    i += Math.max(1, n)
   }
+  return failures
+}
 
-  /** Applies one more step. @throws {MptcpError} and leaves earlier steps in place. */
-  async apply(step: Step): Promise<void> {
-    if (step.kind === 'sysctl') {
-      if (step.old === step.value) return
-      await this.runner.writeSysctl(step.key, step.value)
-    } else if (step.kind === 'nft') await this.runner.nft(step.lines)
-    else {
-      try {
-        await this.runner.exec(step.apply)
-      } catch (error) {
-        const exists = step.mayExist === true && error instanceof Error && error.message.includes('File exists')
-        if (!exists && step.mayFail !== true) throw error
-      }
-    }
-    this.done.push(step)
+/** Whether the failure of a step is of no consequence for the others. */
+export function mayFail(step: Step): boolean {
+  return 'mayFail' in step && step.mayFail === true
+}
+
+/** Steps from `at` on that one `ip` process takes; 0: the step is of another kind. */
+function batchLen(plan: Plan, at: number): number {
+  const first = plan[at] as Step
+  if (first.kind !== 'rule' && first.kind !== 'route') return 0
+  let n = 1
+  for (; n < MAX_BATCH; n++) {
+    const next = plan[at + n]
+    if (next === undefined || (next.kind !== 'rule' && next.kind !== 'route') || next.family !== first.family) break
   }
+  return n
+}
 
-  /** Undoes everything, going on after failures. @returns the failures' messages. */
-  async rollback(): Promise<string[]> {
-    const failures: string[] = []
-    for (let step = this.done.pop(); step !== undefined; step = this.done.pop()) {
-      try {
-        if (step.kind === 'sysctl') await this.runner.writeSysctl(step.key, step.old)
-        else if (step.kind === 'nft') await this.runner.endNft()
-        else if (step.undo !== null) await this.runner.exec(step.undo)
-      } catch (error) {
-        failures.push(error instanceof Error ? error.message : String(error))
-      }
-    }
-    return failures
+async function applyBatch(steps: Plan, runner: PlanRunner): Promise<Failure[]> {
+  const lines = steps.map(lineOf)
+  const failed = await runner.ipBatch((steps[0] as { family: Family }).family, lines)
+  return [...failed].flatMap(([i, message]) => {
+    const step = steps[i] as Step
+    return isDone(step, message) ? [] : [{ step, message: `${commandOf(step)}: ${message}` }]
+  })
+}
+
+async function applyOne(step: Step, runner: PlanRunner): Promise<Failure[]> {
+  try {
+    if (step.kind === 'exec') await runner.exec(step.argv)
+    else if (step.kind === 'sysctl') await runner.writeSysctl(step.key, step.value)
+    else if (step.kind === 'nft') await runner.nft(step.lines)
+    return []
+  } catch (error) {
+    return [{ step, message: error instanceof Error ? error.message : String(error) }]
   }
 }
 
-/** Applies all of `plan`, or nothing: a failing step rolls back the earlier ones. @throws {MptcpError} */
-export async function applyPlan(plan: Plan, runner: PlanRunner): Promise<AppliedPlan> {
-  const applied = new AppliedPlan(runner)
-  for (const step of plan) {
-    try {
-      await applied.apply(step)
-    } catch (error) {
-      const failures = await applied.rollback()
-      const more = failures.length === 0 ? '' : `; undoing what was done failed too: ${failures.join('; ')}`
-      const what = error instanceof Error ? error.message : String(error)
-      throw new MptcpError('ERR_HOST_SETUP', `host set-up: ${what}${more}`, { cause: error })
-    }
-  }
-  return applied
+/** What was to be made is there already, or what was to go is gone: somebody was quicker. */
+function isDone(step: Step, message: string): boolean {
+  if (step.kind !== 'rule' && step.kind !== 'route') return false
+  if (step.words[0] === 'add') return message.includes('File exists')
+  return step.words[0] === 'del' && /No such (process|file or directory)|Cannot find device/.test(message)
+}
+
+function lineOf(step: Step): string {
+  return step.kind === 'rule' || step.kind === 'route' ? [step.kind, ...step.words].join(' ') : ''
+}
+
+function commandOf(step: Step): string {
+  return step.kind === 'rule' || step.kind === 'route' ? `ip -${step.family} ${lineOf(step)}` : ''
 }
 
 /** The plan as shell commands, one a line: what `--dry-run` shows. */
 export function formatPlan(plan: Plan): string[] {
   return plan.flatMap((step) => {
-    if (step.kind === 'exec') return [step.apply.map(quote).join(' ')]
-    if (step.kind === 'sysctl') return step.old === step.value ? [] : [`sysctl -w ${step.key.replaceAll('/', '.')}=${step.value}`]
-    return step.lines.map((line) => `nft ${quote(line)}`)
+    if (step.kind === 'exec') return [step.argv.map(quote).join(' ')]
+    if (step.kind === 'sysctl') return [`sysctl -w ${sysctlName(step.key)}=${step.value}`]
+    if (step.kind === 'nft') return step.lines.map((line) => `nft ${quote(line)}`)
+    return [`ip -${step.family} ${[step.kind, ...step.words].map(quote).join(' ')}`]
   })
+}
+
+/** Dots for slashes, and the other way round: interface names may contain dots. */
+function sysctlName(key: string): string {
+  return key.replaceAll(/[./]/g, (c) => (c === '/' ? '.' : '/'))
 }
 
 function quote(word: string): string {

@@ -9,8 +9,13 @@ export function addRunCommand(program: Command): void {
     .command('up', { isDefault: true })
     .alias('run')
     .description('run the daemon in the foreground: create the TUN interface and carry what is routed at it or captured')
+  command.option('--dry-run', 'print the commands that would set up this host, and do nothing')
   addConfigFlags(command).action(async (_options: unknown, given: Command) => {
-    process.exitCode = await runDaemon(configSourceOf(given))
+    const source = configSourceOf(given)
+    if (given.opts<{ dryRun?: boolean }>().dryRun === true) {
+      const { dryRunCommands } = await import('../dry-run.js')
+      process.stdout.write(`${(await dryRunCommands(source.load())).join('\n')}\n`)
+    } else process.exitCode = await runDaemon(source)
   })
 }
 

@@ -1,15 +1,16 @@
 import t from 'tap'
 import { computeSetup } from '../../../src/cli/setup.js'
 import { daemonConfig } from '../../../src/config/daemon-config.js'
-import type { HostFacts } from '../../../src/host/facts.js'
+import type { FamilyFacts, HostFacts, Link } from '../../../src/host/facts.js'
+import { parseRoutes } from '../../../src/host/route-text.js'
+
+const family = (...lines: string[]): FamilyFacts => ({ main: parseRoutes(lines.join('\n')), own: [], ownRules: [] })
+const link = (name: string, mtu: number): [string, Link] => [name, { index: 1, name, mtu, isUp: true, addresses: [] }]
 
 const FACTS: HostFacts = {
-  routes4: ['10.1.0.0/24 dev eth1 scope link', 'default via 10.0.0.2 dev eth0', '10.0.0.0/24 dev eth0 scope link'],
-  routes6: ['default via fe80::1 dev eth0'],
-  mtus: new Map([
-    ['eth0', 1450],
-    ['eth1', 9000],
-  ]),
+  v4: family('10.1.0.0/24 dev eth1 scope link', 'default via 10.0.0.2 dev eth0', '10.0.0.0/24 dev eth0 scope link'),
+  v6: family('default via fe80::1 dev eth0'),
+  links: new Map([link('eth0', 1450), link('eth1', 9000)]),
   deviceByAddress: new Map([['10.1.0.1', 'eth1']]),
   sysctl: () => '0',
 }
@@ -49,7 +50,7 @@ t.test('an egress has one stack address per family, however it is named', (t) =>
 })
 
 t.test('IPv6 off on the host: only IPv4 is carried; unknown sources and full prefixes are named', (t) => {
-  const setup = computeSetup(daemonConfig({}), { ...FACTS, routes6: null })
+  const setup = computeSetup(daemonConfig({}), { ...FACTS, v6: null })
   t.equal(setup.families.length, 1)
   t.throws(() => computeSetup(daemonConfig({ paths: ['eth9'] }), FACTS), { code: 'ERR_PATH_SOURCE' })
   t.throws(() => computeSetup(daemonConfig({ address4: '198.18.0.1/30', paths: ['eth1'] }), FACTS), { code: 'ERR_CONFIG' })

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { MptcpError } from '../../../src/base/errors.js'
 import { applyPlan, formatPlan, type Plan, type PlanRunner } from '../../../src/host/plan.js'
+import { batchFailures } from '../../../src/host/runner.js'
 
 class RecordingRunner implements PlanRunner {
   readonly log: string[] = []
@@ -10,6 +11,12 @@ class RecordingRunner implements PlanRunner {
   constructor(failing = '', message = 'no') {
     this.failing = failing
     this.message = message
+  }
+
+  async ipBatch(family: 4 | 6, lines: readonly string[]): Promise<ReadonlyMap<number, string>> {
+    this.log.push(`ip -${family}: ${lines.join('; ')}`)
+    const at = lines.findIndex((line) => this.failing !== '' && line.startsWith(this.failing))
+    return at < 0 ? new Map() : new Map([[at, this.message]])
   }
 
   async exec(argv: readonly string[]): Promise<void> {
@@ -24,10 +31,6 @@ class RecordingRunner implements PlanRunner {
     this.note(`nft ${lines.length}`)
   }
 
-  async endNft(): Promise<void> {
-    this.note('nft end')
-  }
-
   private note(what: string): void {
     this.log.push(what)
     if (this.failing !== '' && what.startsWith(this.failing)) throw new MptcpError('ERR_HOST_COMMAND', this.message)
@@ -35,43 +38,71 @@ class RecordingRunner implements PlanRunner {
 }
 
 const PLAN: Plan = [
-  { kind: 'exec', apply: ['a', '1'], undo: ['a', 'undo'] },
-  { kind: 'exec', apply: ['b'], undo: null },
+  { kind: 'exec', argv: ['a', 'b c'] },
   { kind: 'nft', lines: ['add table x', 'add chain x y'] },
-  { kind: 'sysctl', key: 'net/x', value: '1', old: '0' },
-  { kind: 'sysctl', key: 'net/y', value: '1', old: '1' },
-  { kind: 'exec', apply: ['c'], undo: ['c', 'undo'], mayExist: true },
+  { kind: 'route', family: 4, words: ['add', 'default', 'dev', 'v0'], mayFail: true },
+  { kind: 'rule', family: 4, words: ['add', 'pref', '1'] },
+  { kind: 'rule', family: 6, words: ['del', 'pref', '2'] },
+  { kind: 'sysctl', key: 'net/ipv4/conf/eth0.7/forwarding', value: '1', old: '0' },
+  { kind: 'rule', family: 4, words: ['add', 'pref', '3'] },
 ]
 
-t.test('a plan is applied in its order and undone in the other', async (t) => {
+t.test('a plan is applied in its order, neighbours of one family by one process', async (t) => {
   const runner = new RecordingRunner()
-  const applied = await applyPlan(PLAN, runner)
-  t.same(runner.log, ['a 1', 'b', 'nft 2', 'net/x=1', 'c'])
-  runner.log.length = 0
-  t.same(await applied.rollback(), [])
-  t.same(runner.log, ['c undo', 'net/x=0', 'nft end', 'a undo'], 'what stood there already is not touched')
-  runner.log.length = 0
-  await applied.rollback()
-  t.same(runner.log, [], 'a second rollback does nothing')
+  t.same(await applyPlan(PLAN, runner), [])
+  t.same(runner.log, [
+    'a b c',
+    'nft 2',
+    'ip -4: route add default dev v0; rule add pref 1',
+    'ip -6: rule del pref 2',
+    'net/ipv4/conf/eth0.7/forwarding=1',
+    'ip -4: rule add pref 3',
+  ])
 })
 
-t.test('a failing step undoes the earlier ones and only those', async (t) => {
-  const runner = new RecordingRunner('net/x=1')
-  await t.rejects(applyPlan(PLAN, runner), { code: 'ERR_HOST_SETUP' })
-  t.same(runner.log, ['a 1', 'b', 'nft 2', 'net/x=1', 'nft end', 'a undo'])
+t.test('a failure is named by its command, and ends a strict plan unless it does not matter', async (t) => {
+  const lax = new RecordingRunner('rule add pref 1', 'Invalid argument')
+  t.match(await applyPlan(PLAN, lax), [{ message: 'ip -4 rule add pref 1: Invalid argument' }])
+  t.equal(lax.log.length, 6)
+  const strict = new RecordingRunner('rule add pref 1', 'Invalid argument')
+  t.equal((await applyPlan(PLAN, strict, true)).length, 1)
+  t.equal(strict.log.length, 3, 'nothing after it')
+  const harmless = new RecordingRunner('route add', 'Nexthop has invalid gateway')
+  t.equal((await applyPlan(PLAN, harmless, true)).length, 1)
+  t.equal(harmless.log.length, 6)
 })
 
-t.test('what a killed run left is taken over and undone in the end', async (t) => {
-  const runner = new RecordingRunner('c', 'RTNETLINK answers: File exists')
-  const applied = await applyPlan(PLAN, runner)
-  runner.log.length = 0
-  const failures = await applied.rollback()
-  t.equal(runner.log[0], 'c undo')
-  t.equal(failures.length, 1, 'a failure to undo is reported')
-  t.equal(runner.log.length, 4, 'and the rest undone all the same')
+t.test('what is there already, or gone already, is no failure', async (t) => {
+  t.same(await applyPlan(PLAN, new RecordingRunner('rule add pref 1', 'File exists')), [])
+  t.same(await applyPlan(PLAN, new RecordingRunner('rule del pref 2', 'No such file or directory')), [])
+  t.equal((await applyPlan(PLAN, new RecordingRunner('rule del pref 2', 'Operation not permitted'))).length, 1)
 })
 
 t.test('a plan prints as commands', (t) => {
-  t.same(formatPlan(PLAN), ['a 1', 'b', "nft 'add table x'", "nft 'add chain x y'", 'sysctl -w net.x=1', 'c'])
+  t.same(formatPlan(PLAN), [
+    "a 'b c'",
+    "nft 'add table x'",
+    "nft 'add chain x y'",
+    'ip -4 route add default dev v0',
+    'ip -4 rule add pref 1',
+    'ip -6 rule del pref 2',
+    'sysctl -w net.ipv4.conf.eth0/7.forwarding=1',
+    'ip -4 rule add pref 3',
+  ])
+  t.end()
+})
+
+t.test('failures of a batch are told by their line', (t) => {
+  const { failures, rest } = batchFailures(
+    'RTNETLINK answers: File exists\nCommand failed -:2\nError: Nexthop has invalid gateway.\nCommand failed -:5\nUsage: nonsense\n',
+  )
+  t.same(
+    [...failures],
+    [
+      [1, 'File exists'],
+      [4, 'Nexthop has invalid gateway.'],
+    ],
+  )
+  t.equal(rest, 'Usage: nonsense')
   t.end()
 })

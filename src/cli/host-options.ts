@@ -1,0 +1,18 @@
+import type { DaemonConfig } from '../config/daemon-config.js'
+import type { HostOptions } from '../host/wanted.js'
+import type { Setup } from './setup.js'
+
+/** Largest MTU of a TUN: the application side speaks in packets of 64 KB even without offloads. */
+export const TUN_MTU = 65_535
+
+/** What of the configuration concerns the host. */
+export function hostOptions(config: DaemonConfig, setup: Setup): HostOptions {
+  return {
+    tun: config.tun,
+    mtu: TUN_MTU,
+    families: setup.families,
+    egresses: [...setup.egresses],
+    capture: { routes: config.routes, all: config.all, includeLocal: config.includeLocal, lan: config.lan },
+    failClosed: config.failClosed,
+  }
+}
