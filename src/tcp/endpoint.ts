@@ -318,14 +318,19 @@ export class TcpEndpoint {
     const window = (pkt.flags & SYN) === 0 ? pkt.window << this.sndWscale : pkt.window
     const edgeBefore = snd.sndEdge
     if (snd.updateWindow(segOff, window, this.ext.peerEdge(ackOff, window))) this.events |= st.EV_ACKED
-    this.retries = 0
+    // an answer to a probe, or progress; an ACK that confirms nothing new says nothing about what we retransmit in vain
+    if (ackOff > una || snd.flight === null || snd.sndEdge <= una) this.retries = 0
+    const wasProbing = snd.flight === null && snd.rexmitAt !== NEVER && this.state !== st.TIME_WAIT
     const isDup = pkt.payLen === 0 && ackOff === una && snd.outstanding > 0 && snd.sndEdge === edgeBefore && (pkt.flags & FIN) === 0
     const echoMs = this.hasTimestamps && opts.hasTs ? echoedMs(this, opts.tsEcr, now) : -1
     const acked = snd.onAck(ackOff, opts, this.iss, isDup, echoMs, this.mss, this.ext, now)
     if (acked > 0 || isDup || opts.sackCount > 0) this.events |= st.EV_ACKED
     if (acked > 0) this.source.acked(ackOff, now)
-    // an open window ends the probing; the next poll sends
-    if (snd.flight === null && this.state !== st.TIME_WAIT && snd.sndEdge > snd.sndNxt) snd.rexmitAt = NEVER
+    // an open window ends the probing and its back-off; the next poll sends
+    if (wasProbing && snd.sndEdge > snd.sndNxt) {
+      snd.rexmitAt = NEVER
+      snd.rtt.backoff = 0
+    }
     if (this.finSeq >= 0 && snd.sndUna > this.finSeq) this.onFinAcked(now)
   }
 
@@ -641,20 +646,25 @@ export class TcpEndpoint {
     if (at < 0) return false
     const seg = segmentPayload(this)
     const space = this.snd.cwndSpace()
-    if (space < seg && flight.pipe > 0) return false
+    if (space < seg && flight.pipe > 0) {
+      this.snd.noteLimit(true)
+      return false
+    }
     if (at === this.finSeq) return this.sendFin(tx, now)
     if (!this.snd.isPacedOut(now)) return false
     let max = Math.min(this.snd.burst(seg, burstMax(this, seg)), Math.max(seg, space))
-    max = flight.lostLen(at, Math.max(seg, max - (max % seg)))
-    if (this.finSeq >= 0) max = Math.min(max, this.finSeq - at)
-    return this.resend(tx, at, max, seg, false, now)
+    max = Math.max(seg, max - (max % seg))
+    const lost = flight.lostLen(at, max + 1)
+    const toFin = this.finSeq - at
+    const withFin = this.finSeq >= 0 && toFin <= max && lost > toFin
+    return this.resend(tx, at, withFin ? toFin : Math.min(lost, max), seg, withFin, false, now)
   }
 
-  /** Sends up to `max` bytes from `at` again. */
-  private resend(tx: TxRing, at: SeqOff, max: number, seg: number, isProbe: boolean, now: Micros): boolean {
+  /** Sends up to `max` bytes from `at` again, and the FIN behind them `withFin`. */
+  private resend(tx: TxRing, at: SeqOff, max: number, seg: number, withFin: boolean, isProbe: boolean, now: Micros): boolean {
     if (!this.source.runAt(at, max, run) || run.queue === null) return false
     const n = Math.min(run.len, max)
-    const hasFin = at + n === this.finSeq
+    const hasFin = withFin && n === max
     if (!openSegment(this, tx, KIND_DATA, at, run, true, now)) return false
     run.queue.tx(run.off, n, tx)
     this.close(tx, ACK | PSH | (hasFin ? FIN : 0), at, n)
@@ -685,7 +695,7 @@ export class TcpEndpoint {
       const at = Math.max(snd.sndUna, end - seg)
       if (at >= end) {
         if (!this.sendFin(tx, now)) return false
-      } else if (!this.resend(tx, at, end - at, seg, true, now)) return false
+      } else if (!this.resend(tx, at, end - at, seg, this.finSeq >= 0, true, now)) return false
       snd.onProbeSent(at, end - at, true, now)
     }
     this.bits &= ~DUE_TLP

@@ -52,6 +52,8 @@ export class Recovery {
   recoverAt: SeqOff = -1
   /** In recovery after a timeout. */
   isLossRecovery = false
+  /** Fast recovery began by duplicate ACKs without SACK: a partial ACK shows the next hole (RFC 6582). With SACK it may be in flight still. */
+  isBlind = false
   dupAcks = 0
   /** The round of the last widening ends here: once per round trip (RFC 8985 §6.2 step 4). */
   private dsackRound: SeqOff = -1
@@ -75,6 +77,7 @@ export class Recovery {
   reset(): void {
     this.recoverAt = -1
     this.isLossRecovery = false
+    this.isBlind = false
     this.dupAcks = 0
     this.dsackRound = -1
     this.probeAt = NEVER
@@ -111,6 +114,7 @@ export class Recovery {
     this.beginUndo()
     this.recoverAt = flight.end
     this.isLossRecovery = false
+    this.isBlind = false
     this.prrDelivered = 0
     this.prrOut = 0
     this.recoverFs = Math.max(1, flightBefore - flight.sacked)
@@ -125,6 +129,7 @@ export class Recovery {
     cc.onRto(flight.end - flight.start, mss, isFirst, now)
     this.recoverAt = flight.end
     this.isLossRecovery = true
+    this.isBlind = false
     this.dupAcks = 0
     this.probeAt = NEVER
     this.reorderAt = NEVER
@@ -180,6 +185,7 @@ export class Recovery {
     if (!this.isOpen) flight.unmarkLost()
     this.recoverAt = -1
     this.isLossRecovery = false
+    this.isBlind = false
     this.mayUndo = false
   }
 
@@ -188,6 +194,7 @@ export class Recovery {
     if (!this.isLossRecovery) cc.onRecovered(mss, now)
     this.recoverAt = -1
     this.isLossRecovery = false
+    this.isBlind = false
     this.dupAcks = 0
   }
 

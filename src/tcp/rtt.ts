@@ -14,8 +14,9 @@ export class RttEstimator {
   /** Consecutive timeouts: the RTO is doubled that often (§5.5). */
   backoff = 0
 
-  /** A sample that is not ambiguous (Karn: never from a retransmitted segment without timestamps). */
+  /** A sample that is not ambiguous (Karn: never from a retransmitted segment without timestamps). Only it ends the back-off (§5). */
   sample(rttUs: Micros): void {
+    this.backoff = 0
     const r = Math.max(1, Math.round(rttUs))
     this.minUs = this.minUs === 0 ? r : Math.min(this.minUs, r)
     if (this.srttUs === 0) {

@@ -249,7 +249,6 @@ export class Sender {
     report.reset(now, echoMs, this.rtt.minUs)
     if (acked > 0) {
       this.sndUna = ackOff
-      this.rtt.backoff = 0
       flight.ack(ackOff, report)
       recovery.dupAcks = 0
     } else if (isDup) recovery.dupAcks++
@@ -295,11 +294,14 @@ export class Sender {
   private detectBlind(flight: Flight, flightBefore: number, acked: number, mss: number, ext: TcpExtension, now: Micros): number {
     const recovery = flight.recovery
     const isThird = recovery.isOpen && recovery.dupAcks >= DUP_THRESH
-    const isPartial = !recovery.isOpen && !recovery.isLossRecovery && acked > 0 && flight.lost === 0 && !flight.isEmpty
+    const isPartial = recovery.isBlind && acked > 0 && flight.lost === 0 && !flight.isEmpty
     if (!isThird && !isPartial) return 0
     flight.markHeadLost(mss)
     ext.onLoss(this.sndUna, Math.min(this.sndUna + mss, this.sndNxt), now)
-    if (isThird) recovery.enter(flight, this.cc, flightBefore, mss, now)
+    if (isThird) {
+      recovery.enter(flight, this.cc, flightBefore, mss, now)
+      recovery.isBlind = true
+    }
     return mss
   }
 

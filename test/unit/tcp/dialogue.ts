@@ -2,6 +2,7 @@ import type { Test } from 'tap'
 import { IpAddress } from '../../../src/base/address.js'
 import { writeU16 } from '../../../src/base/bytes.js'
 import { type Micros, NEVER, US_PER_MS } from '../../../src/base/time.js'
+import { newReno } from '../../../src/tcp/cc/newreno.js'
 import type { TcpConfig } from '../../../src/tcp/config.js'
 import type { TcpEndpoint } from '../../../src/tcp/endpoint.js'
 import { PARSE_OK, Packet, parsePacket } from '../../../src/wire/packet.js'
@@ -38,6 +39,8 @@ export interface DialogueSetup {
   readonly irs?: number
   readonly capacity?: number
   readonly isV6?: boolean
+  /** Round trip of the handshake, 0 by default. */
+  readonly rttUs?: Micros
 }
 
 /**
@@ -48,7 +51,7 @@ export interface DialogueSetup {
  *     [P.] 1+100 ack 1 win 500 sack 201:301 gso 50              100 bytes at 1
  *
  * Payload bytes are those of `pattern` at their position and are checked in both directions. Unless a test asks for more, there are
- * no timestamps, no window scale and no super-segments, and the window does not move while the peer's data is being read.
+ * no timestamps, no window scale, no super-segments and no pacing, NewReno, and the window does not move while the peer's data is being read.
  */
 export class Dialogue {
   now: Micros = 1 * S
@@ -65,7 +68,7 @@ export class Dialogue {
     this.iss = (setup.iss ?? 1_000) | 0
     this.irs = (setup.irs ?? 70_000) | 0
     const [local, remote] = setup.isV6 === true ? [A6, B6] : [A4, B4]
-    const cfg = { timestamps: false, windowScale: 0, gso: false, ...setup.cfg }
+    const cfg = { timestamps: false, windowScale: 0, gso: false, pacing: false, congestion: newReno, ...setup.cfg }
     this.side = new Side({ local, localPort: 40_000, remote, remotePort: 80 }, cfg, setup.capacity ?? 65_535)
   }
 
@@ -74,6 +77,7 @@ export class Dialogue {
     const d = new Dialogue(t, setup)
     d.side.connect(d.now, d.iss)
     d.take()
+    d.now += setup.rttUs ?? 0
     d.hear(`[S.] 0 ack 1 ${synAck}`)
     d.take()
     return d
@@ -84,6 +88,7 @@ export class Dialogue {
     const d = new Dialogue(t, setup)
     d.hear(`[S] 0 ${syn}`)
     d.take()
+    d.now += setup.rttUs ?? 0
     d.hear(`[.] 1 ack 1 win ${win}`)
     d.take()
     return d
