@@ -3,6 +3,7 @@ import { Rng } from '../../src/base/rng.js'
 import type { Micros } from '../../src/base/time.js'
 import { FaultyPath, type FaultyPathConfig } from './faulty-path.js'
 import { VirtualLoop } from './loop.js'
+import type { Node } from './node.js'
 import { TcpHost, type TcpHostConfig, type TcpSocket } from './tcp-host.js'
 import { exchange, type Paces, type TransferResult } from './transfer.js'
 
@@ -13,6 +14,8 @@ export interface TcpPairConfig {
   readonly isV6?: boolean
   readonly client?: TcpHostConfig
   readonly server?: TcpHostConfig
+  /** Nodes that need the pair's own loop: placed behind the delay of the direction. */
+  readonly middle?: (loop: VirtualLoop, pair: TcpPair) => { readonly up?: readonly Node[]; readonly down?: readonly Node[] }
 }
 
 export const CLIENT4 = IpAddress.v4(0x0a000001)
@@ -37,8 +40,9 @@ export class TcpPair {
     this.rng = new Rng(config.seed)
     this.client = new TcpHost(this.loop, this.rng.fork(), config.client)
     this.server = new TcpHost(this.loop, this.rng.fork(), config.server)
-    this.up = new FaultyPath(this.loop, this.rng.fork(), config.up, this.server.device.in)
-    this.down = new FaultyPath(this.loop, this.rng.fork(), config.down, this.client.device.in)
+    const middle = config.middle?.(this.loop, this) ?? {}
+    this.up = new FaultyPath(this.loop, this.rng.fork(), { ...config.up, middle: middle.up ?? [] }, this.server.device.in)
+    this.down = new FaultyPath(this.loop, this.rng.fork(), { ...config.down, middle: middle.down ?? [] }, this.client.device.in)
     this.client.device.out = this.up.entry
     this.server.device.out = this.down.entry
     this.clientAddress = config.isV6 === true ? CLIENT6 : CLIENT4
