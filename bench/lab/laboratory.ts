@@ -10,7 +10,19 @@ import { Background, exec, execOk, type ExecOptions, type ExecResult } from '../
 import type { DirectionReport, EmulatorReport } from './emulator.js'
 import type { ProcessConfig, ProcessMessage } from './emulator-process.js'
 import { droppedAtEntrance, namespaceOf } from './namespaces.js'
-import { checkName, controlPathOf, findLab, isAlive, type LabRecord, logPathOf, makeLabDir, remove, removeLeftovers } from './registry.js'
+import {
+  checkName,
+  controlPathOf,
+  findLab,
+  isAlive,
+  type LabRecord,
+  logPathOf,
+  makeLabDir,
+  remove,
+  removeFailed,
+  removeLeftovers,
+} from './registry.js'
+import { loadTopology } from './topology.js'
 
 const PROCESS = fileURLToPath(new URL('emulator-process.ts', import.meta.url))
 const START_MS = 30_000
@@ -55,6 +67,7 @@ export class Laboratory {
     const name = options.name ?? basename(file, '.toml')
     checkName(name)
     await removeLeftovers()
+    loadTopology(file) // its mistakes are told before a process is started
     await startProcess({
       name,
       file: resolve(file),
@@ -150,6 +163,9 @@ async function startProcess(config: ProcessConfig): Promise<void> {
       child.once('error', fail)
       child.once('exit', () => fail(new MptcpError('ERR_LAB', `the emulator ended: ${tail(logPathOf(config.name))}`)))
     })
+  } catch (error) {
+    removeFailed(config.name)
+    throw error
   } finally {
     clearTimeout(timer)
   }

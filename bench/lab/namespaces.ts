@@ -39,7 +39,7 @@ export async function configureNodes(lab: string, topology: Topology): Promise<v
         for (const { device, addresses } of ends.filter((end) => end.node === node.name)) {
           for (const address of addresses) lines.push(`addr add ${address} dev ${device}${address.includes(':') ? ' nodad' : ''}`)
           // addrgenmode none: link-local addresses are of no use without neighbours, and bring packets of their own.
-          lines.push(`link set ${device} mtu ${mtu} txqueuelen ${TXQUEUELEN} ${topology.hasIpv6 ? 'addrgenmode none ' : ''}up`)
+          lines.push(`link set dev ${device} mtu ${mtu} txqueuelen ${TXQUEUELEN} ${topology.hasIpv6 ? 'addrgenmode none ' : ''}up`)
         }
       }
       lines.push(...node.routes.map((route) => `${route.includes(':') ? '-6 ' : ''}route add ${route}`))

@@ -5,6 +5,8 @@ import type { Sink } from '../../test/sim/node.js'
 import type { PacketPool } from './packet-pool.js'
 import type { RealLoop } from './real-loop.js'
 
+const IP_HEADER_LEN = 20
+
 /** Packets that one read fetches: a full batch means that there is more. */
 const RX_SLOTS = 64
 
@@ -26,7 +28,7 @@ export class RxArea {
  */
 export class Port {
   readonly device: string
-  /** Packets that could not enter: no slot left, or longer than the MTU. */
+  /** Packets that could not enter: no slot left, or longer than the MTU or no packet at all. */
   droppedPool = 0
   droppedLen = 0
   /** Where packets from the node go. */
@@ -110,7 +112,7 @@ export class Port {
       count = this.tun.readBatch()
       for (let i = 0; i < count; i++) {
         const len = (area.lens[i] as number) - VNET_HDR_LEN
-        if (len > mtu) {
+        if (len > mtu || len < IP_HEADER_LEN) {
           this.droppedLen++
           continue
         }

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { MptcpError } from '../../src/base/errors.js'
 import { removeNamespaces } from './namespaces.js'
@@ -65,7 +65,21 @@ export function isAlive({ pid, startTicks }: LabRecord): boolean {
 /** Removes everything of a laboratory whose emulator is gone, or is this process. */
 export async function remove(record: LabRecord): Promise<void> {
   await removeNamespaces(record.namespaces)
-  for (const path of [controlPathOf(record.name), logPathOf(record.name), recordPath(record.name)]) rmSync(path, { force: true })
+  removeFiles(record.name)
+}
+
+/** Removes what the failed start of a laboratory left, unless another one of that name is up. */
+export function removeFailed(name: string): void {
+  if (!existsSync(recordPath(name))) removeFiles(name)
+}
+
+function removeFiles(name: string): void {
+  for (const path of [controlPathOf(name), logPathOf(name), recordPath(name)]) rmSync(path, { force: true })
+  try {
+    rmdirSync(LAB_DIR)
+  } catch {
+    // Others are up.
+  }
 }
 
 /** Removes the laboratories whose emulator was killed; returns their names. */

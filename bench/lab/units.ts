@@ -8,7 +8,7 @@ const TIMES: Readonly<Record<string, number>> = { us: 1, ms: 1e3, s: 1e6 }
 export function parseRate(text: string): number {
   if (text === 'unlimited') return Number.POSITIVE_INFINITY
   const rate = withUnit(text, BITS)
-  if (rate === null || rate <= 0) throw new MptcpError('ERR_LAB_VALUE', `'${text}' is no rate: 500kbit, 10mbit, 1gbit or unlimited`)
+  if (rate === null || rate === 0) throw new MptcpError('ERR_LAB_VALUE', `'${text}' is no rate: 500kbit, 10mbit, 1gbit or unlimited`)
   return rate
 }
 
@@ -42,5 +42,6 @@ export function parseSwitch(text: string): boolean {
 function withUnit(text: string, units: Readonly<Record<string, number>>): number | null {
   const match = /^(\d+(?:\.\d+)?)([a-z%]+)$/.exec(text)
   const unit = units[match?.[2] ?? '']
+  if (text === '0') return 0
   return match === null || unit === undefined ? null : Number(match[1]) * unit
 }
