@@ -267,7 +267,9 @@ export class Sender {
       this.cc.onCongestion(flightBefore, mss, now)
       this.cc.onRecovered(mss, now)
     }
-    const lost = opts.sackCount > 0 || flight.sacked > 0 || !recovery.isOpen ? this.detect(flight, flightBefore, mss, ext, now) : 0
+    // RACK needs SACK: without it a cumulative ACK does not tell what arrived behind the next hole (RFC 8985 §4)
+    const mayDetect = opts.sackCount > 0 || flight.sacked > 0 || !(recovery.isOpen || recovery.isBlind)
+    const lost = mayDetect ? this.detect(flight, flightBefore, mss, ext, now) : 0
     const blindLoss = flight.sacked === 0 && opts.sackCount === 0 ? this.detectBlind(flight, flightBefore, acked, mss, ext, now) : 0
     this.steer(flight, lost + blindLoss, pipeBefore, mss, now)
     if (flight.isEmpty) {
@@ -312,6 +314,8 @@ export class Sender {
     const isFast = !recovery.isOpen && !recovery.isLossRecovery
     if (isFast && !cc.ownsRecovery) {
       cc.cwnd = recovery.prrWindow(flight, cc.ssthresh, report, report.acked > 0 && lost === 0, mss)
+      // RFC 6582 §3.2 step 3: a partial ACK retransmits, whatever `pipe` says: without SACK it counts what arrived as in flight
+      if (recovery.isBlind && lost > 0) cc.cwnd = Math.max(cc.cwnd, flight.pipe + mss)
       return
     }
     if (report.delivered === 0) return
