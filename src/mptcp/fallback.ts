@@ -63,7 +63,7 @@ export const FALLBACK_NAMES: readonly string[] = [
 /** Next SeqOff that the subflow's peer has to send to get further; what the data level expects next stands there. */
 function expectedSeq(s: Subflow): number {
   if (s.staging !== null) return s.staging.queue.base
-  return Math.max(1, s.ep.rcvNxt)
+  return Math.max(1, s.payloadNxt)
 }
 
 /**

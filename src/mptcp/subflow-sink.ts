@@ -65,7 +65,7 @@ export function drainStaging(s: Subflow, staging: Staging, now: Micros): void {
     return
   }
   const c = s.conn
-  staging.fillTo(s.ep.rcvNxt)
+  staging.fillTo(s.payloadNxt)
   while (staging.isHeadUnmapped(s.rx)) {
     const result = onUnmapped(s, staging.queue.base, staging.unmappedLen(s.rx), now)
     if (result === UNMAPPED_PLAIN) return // all of it was delivered

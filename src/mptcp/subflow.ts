@@ -251,6 +251,13 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
     this.dropTx()
     this.dropRx()
     drainPlain(this)
+    if (this.isPeerFin) this.conn.onPlainFin(this.payloadNxt) // it came before the fallback, and only now it means the end
+  }
+
+  /** SeqOff of the next payload byte: the peer's FIN counts in the sequence, but is none. */
+  get payloadNxt(): SeqOff {
+    const { rcvNxt, finAt } = this.ep.rcv
+    return finAt >= 0 && rcvNxt > finAt ? finAt : rcvNxt
   }
 
   /** Retries deliveries that failed for lack of memory. */

@@ -47,6 +47,8 @@ export interface EngineWorldConfig {
   readonly engine?: Partial<EngineConfig>
   readonly app?: TcpHostConfig
   readonly serverHost?: TcpHostConfig & MptcpHostConfig
+  /** Last words of the addresses under which the server sees the paths, when they differ (NAT). */
+  readonly publicAddresses?: readonly number[]
   /** Sees what the engine and the server exchange, after the engine's device and before the faults. */
   readonly onPacket?: Sink
 }
@@ -109,7 +111,7 @@ export class EngineWorld {
       loop,
       this.rng.fork(),
       config.paths,
-      stack.map((address) => [address]),
+      stack.map((address, i) => [address.w3, ...(config.publicAddresses?.slice(i, i + 1) ?? [])]),
       this.device.in,
       this.server.device.in,
     )

@@ -1,4 +1,3 @@
-import type { IpAddress } from '../../src/base/address.js'
 import type { Rng } from '../../src/base/rng.js'
 import { type FaultTally, FaultyPath, type FaultyPathConfig } from './faulty-path.js'
 import type { Loop } from './loop.js'
@@ -16,7 +15,7 @@ export interface PathPair {
   readonly down: FaultyPath
 }
 
-/** Several paths between a client with one address per path and a server: picked by the client's address, both ways. */
+/** Several paths between a client with one address per path and a server: picked by (the last word of) the client's addresses, both ways. */
 export class Paths {
   readonly pairs: readonly PathPair[]
   /** What the client's device gives out. */
@@ -28,7 +27,7 @@ export class Paths {
     loop: Loop,
     rng: Rng,
     configs: readonly PathPairConfig[],
-    addresses: readonly (readonly IpAddress[])[],
+    addresses: readonly (readonly number[])[],
     client: Sink,
     server: Sink,
   ) {
@@ -38,8 +37,8 @@ export class Paths {
         down: new FaultyPath(loop, rng.fork(), config.down, client),
       }
       for (const address of addresses[i] ?? []) {
-        this.up.from(address.w3, pair.up.entry)
-        this.down.to(address.w3, pair.down.entry)
+        this.up.from(address, pair.up.entry)
+        this.down.to(address, pair.down.entry)
       }
       return pair
     })

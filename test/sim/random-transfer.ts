@@ -1,6 +1,10 @@
 import { Rng } from '../../src/base/rng.js'
 import { EngineWorld, type EngineWorldConfig } from './engine-world.js'
 import type { FaultyPathConfig } from './faulty-path.js'
+import { VirtualLoop } from './loop.js'
+import { OPTION_MPTCP, OptionStripper } from './middlebox.js'
+import type { Node } from './node.js'
+import * as pk from './packet.js'
 import type { PathPairConfig } from './paths.js'
 import { complaint, GREEDY, type Pace, type Paces } from './transfer.js'
 
@@ -23,8 +27,17 @@ function pick<T>(rng: Rng, list: readonly T[]): T {
   return list[rng.below(list.length)] as T
 }
 
+/** One path in ten has a middlebox that strips MPTCP options from some segments: SYNs, all others, or all. */
+function randomStripper(rng: Rng): Node[] {
+  if (!rng.chance(0.1)) return []
+  const which = rng.below(3)
+  const isMeant = (p: Uint8Array): boolean => which === 2 || ((pk.flagsOf(p) & pk.SYN) !== 0) === (which === 0)
+  return [new OptionStripper(new VirtualLoop(), OPTION_MPTCP, isMeant)]
+}
+
 function direction(rng: Rng, delayUs: number, certain: FaultyPathConfig['certain']): FaultyPathConfig {
   return {
+    middle: randomStripper(rng),
     bitsPerSecond: rng.logUniform(1_000_000, 1_000_000_000),
     queuePackets: rng.logUniform(20, 1000),
     delayUs,

@@ -154,7 +154,8 @@ export function exchange(
   const response = payload(rng, downLen)
   let remote: Peer | null = null
   listen((socket) => {
-    remote = new Peer(loop, socket, response, request, paces.server?.reading, paces.server?.writing)
+    // A join whose option was stripped looks like another connection; the client resets it.
+    remote ??= new Peer(loop, socket, response, request, paces.server?.reading, paces.server?.writing)
   })
   const startedAt = loop.now
   const local = new Peer(loop, connect(), request, response, paces.client?.reading, paces.client?.writing)
