@@ -61,4 +61,6 @@ export interface Tuple {
   readonly localPort: number
   readonly remote: IpAddress
   readonly remotePort: number
+  /** DSCP of what is sent, in the upper six bits of the TOS or traffic class byte. Default 0. */
+  tclass?: number
 }

@@ -8,7 +8,7 @@ import { ACK, buildRst, RST, SYN } from '../wire/tcp.js'
 import { parseOptionsOf, TcpOptions } from '../wire/tcp-options.js'
 import { isMartian } from './address-range.js'
 import type { Engine } from './engine.js'
-import type { Flow, Port } from './owner.js'
+import { DSCP_MASK, type Flow, type Port } from './owner.js'
 
 /** ICMP errors that say nothing about a connection (redirect, source quench, time exceeded, parameter problem). */
 const ICMP_IGNORED = -1
@@ -35,7 +35,7 @@ export class Demux {
     switch (parsePacket(rx.bytes, rx.slotOff(slot), rx.lens[slot] as number, pkt)) {
       case PARSE_OK:
         if (pkt.proto === PROTO_TCP) this.onTcp(port, now)
-        else this.onIcmp(now)
+        else this.onIcmp(port, now)
         return
       case PARSE_SHORT:
       case PARSE_BAD_HEADER:
@@ -48,7 +48,7 @@ export class Demux {
         counters.EngineDropFragment++
         return
       default:
-        counters.EngineDropOtherProtocol++
+        this.engine.passThrough.input(port, pkt, now)
     }
   }
 
@@ -66,6 +66,7 @@ export class Demux {
       flow.owner.fail(now)
       this.onUnknown(port, now)
     } else {
+      if (flow.tclass >= 0) flow.tclass = pkt.tclass & DSCP_MASK
       try {
         flow.endpoint.onSegment(pkt, opts, now)
       } catch (error) {
@@ -110,6 +111,7 @@ export class Demux {
       return
     }
     const isForUs = config.isOurs(pkt.dst0, pkt.dst1, pkt.dst2, pkt.dst3)
+    if (isForUs) engine.probe?.onSegment(pkt)
     if (!isForUs && config.intercept && isPlainSyn(pkt.flags)) engine.interceptor.onSyn(port, tupleOf(pkt), pkt, this.opts, now)
     else this.reply(port)
   }
@@ -129,15 +131,21 @@ export class Demux {
   }
 
   /** An ICMP error goes to the flow whose packet it quotes; the endpoint checks the sequence number (RFC 5927 §4). */
-  private onIcmp(now: Micros): void {
+  private onIcmp(port: Port, now: Micros): void {
     const { pkt, engine } = this
     const counters = engine.counters
     counters.IcmpInMsgs++
     const kind = kindOf(pkt)
-    if (kind === ICMP_IGNORED || pkt.qProto !== PROTO_TCP) {
-      if (!isIcmpError(pkt)) counters.EngineDropOtherProtocol++ // echo and the like: passing through comes with capture modes
+    if (!isIcmpError(pkt)) {
+      engine.passThrough.input(port, pkt, now)
       return
     }
+    if (pkt.qFamily !== 0 && pkt.qProto !== PROTO_TCP) {
+      engine.passThrough.onIcmpError(port, pkt, now)
+      return
+    }
+    engine.probe?.onIcmp(pkt)
+    if (kind === ICMP_IGNORED || pkt.qFamily === 0) return
     if (kind !== ICMP_TOO_BIG) counters.IcmpInDestUnreachs++
     const ports = (pkt.qSrcPort << 16) | pkt.qDstPort
     const flow = engine.flows.find(pkt.qSrc0, pkt.qSrc1, pkt.qSrc2, pkt.qSrc3, pkt.qDst0, pkt.qDst1, pkt.qDst2, pkt.qDst3, ports)
@@ -188,5 +196,6 @@ function tupleOf(pkt: Packet): Tuple {
     localPort: pkt.dstPort,
     remote: new IpAddress(pkt.src0, pkt.src1, pkt.src2, pkt.src3),
     remotePort: pkt.srcPort,
+    tclass: 0,
   }
 }

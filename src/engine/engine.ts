@@ -19,6 +19,8 @@ import { EngineEnv } from './env.js'
 import { Interceptor } from './intercept.js'
 import { Linger } from './linger.js'
 import { EngineCounters } from './metrics.js'
+import { PassThrough } from './pass-through.js'
+import type { Probe } from './probe.js'
 import { Flow, type Owner, type Port } from './owner.js'
 
 /** Turns in a row without the timers, while a device still has packets: no RTO fires before the ACK that stands in the ring was read. */
@@ -49,6 +51,9 @@ export class Engine {
   readonly mptcpCounters = new MptcpCounters()
   readonly env: EngineEnv
   readonly interceptor: Interceptor
+  readonly passThrough: PassThrough
+  /** A probe that waits for its answer. */
+  probe: Probe | null = null
   /** Live relays and library connections, for status. */
   readonly connections = new Set<Connection>()
   private readonly demux: Demux
@@ -75,6 +80,7 @@ export class Engine {
     this.flows = new FlowTable<Flow>(host.rng(), host.rng())
     this.env = new EngineEnv(this)
     this.interceptor = new Interceptor(this)
+    this.passThrough = new PassThrough(this)
     this.demux = new Demux(this)
   }
 
@@ -110,6 +116,11 @@ export class Engine {
   /** `cb` is called when something outside of a turn needs one (library calls, control commands). */
   onWake(cb: () => void): void {
     this.wakeUp = cb
+  }
+
+  /** Asks for a turn from outside of one: something was put into a ring. */
+  wake(): void {
+    if (!this.isInTurn) this.wakeUp()
   }
 
   /** Marks `owner` for the next round; outside of a turn it also asks for one. */

@@ -48,7 +48,7 @@ export class EngineEnv implements ConnectionEnv {
       engine.counters.EngineNoPort++
       return null
     }
-    return { local, localPort, remote, remotePort }
+    return { local, localPort, remote, remotePort, tclass: 0 }
   }
 
   register(endpoint: TcpEndpoint, connection: MptcpConnection): void {

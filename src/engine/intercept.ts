@@ -60,7 +60,7 @@ export class Interceptor {
     count.held++
     this.held++
     counters.EngineHeldSyns++
-    const relay = new Relay(engine, port, new HalfOpen(config.app, tuple, syn, opts, now), now)
+    const relay = new Relay(engine, port, new HalfOpen(config.app, tuple, syn, opts, now), syn.tclass, now)
     relay.start(now)
   }
 

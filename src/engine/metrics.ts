@@ -11,7 +11,15 @@ export class EngineCounters {
   TcpInCsumErrors = 0
   /** Fragments; TCP sets DF and Deviation: none are reassembled. */
   EngineDropFragment = 0
+  /** Neither TCP, UDP nor echo. */
   EngineDropOtherProtocol = 0
+  /** What is no TCP and was passed on: towards the network, back, ICMP errors about it. */
+  EnginePassOut = 0
+  EnginePassIn = 0
+  EnginePassErrors = 0
+  /** ... and what was not: answers to nothing, no room for a flow. */
+  EngineDropPassUnknown = 0
+  EngineDropPassOverflow = 0
   /** Impossible source or destination. */
   EngineDropMartian = 0
   /** The stack's own packets, come back. */

@@ -44,15 +44,21 @@ export interface HeldSyn {
   onGone(now: Micros): void
 }
 
+/** The TOS or traffic class without its ECN bits (RFC 2474, RFC 3168). */
+export const DSCP_MASK = 0xfc
+
 /** Entry of the flow table: exactly one of `endpoint` and `held` is there. */
 export class Flow {
   readonly owner: Owner
   endpoint: TcpEndpoint | null
   readonly held: HeldSyn | null
+  /** DSCP of the last segment received, where somebody wants to know (applications' flows), else -1. */
+  tclass: number
 
-  constructor(owner: Owner, endpoint: TcpEndpoint | null, held: HeldSyn | null) {
+  constructor(owner: Owner, endpoint: TcpEndpoint | null, held: HeldSyn | null, tclass = -1) {
     this.owner = owner
     this.endpoint = endpoint
     this.held = held
+    this.tclass = tclass
   }
 }

@@ -1,4 +1,3 @@
-import { StreamQueue } from '../base/stream-queue.js'
 import type { TxRing } from '../base/rings.js'
 import { US_PER_S, NEVER, type Micros } from '../base/time.js'
 import { C_CLOSED, C_ESTABLISHED, MptcpConnection } from '../mptcp/connection.js'
@@ -7,8 +6,9 @@ import type { HalfOpen } from '../tcp/half-open.js'
 import { PlainFlow } from '../tcp/plain.js'
 import * as st from '../tcp/state.js'
 import type { Engine } from './engine.js'
+import { TunedQueues } from './queue-tuner.js'
 import { isSpent, releaseSubflows } from './leg.js'
-import { Flow, type HeldSyn, type Owner, type Port } from './owner.js'
+import { DSCP_MASK, Flow, type HeldSyn, type Owner, type Port } from './owner.js'
 
 /** Segments that one pump sends towards the application; 16 super-segments are 1 MB. */
 const APP_BURST = 16
@@ -43,8 +43,7 @@ export class Relay implements Owner, HeldSyn {
   readonly since: Micros
   app: TcpEndpoint | null = null
   private readonly engine: Engine
-  private readonly up: StreamQueue
-  private readonly down: StreamQueue
+  private readonly queues: TunedQueues
   /** The application's SYN is not answered yet. */
   isHeld = true
   private isConnClosed = false
@@ -54,17 +53,20 @@ export class Relay implements Owner, HeldSyn {
   private repeatedAt: Micros
   /** Code of the last ICMP error for the connecting leg, -1: none. */
   private icmpCode = -1
+  /** The application's entry in the flow table; it knows the DSCP that the application asks for. */
+  private flow: Flow
 
-  constructor(engine: Engine, port: Port, half: HalfOpen, now: Micros) {
+  /** @param tclass TOS or traffic class of the application's SYN */
+  constructor(engine: Engine, port: Port, half: HalfOpen, tclass: number, now: Micros) {
     this.engine = engine
     this.port = port
     this.half = half
     this.id = engine.newId()
     this.since = now
     this.repeatedAt = now
-    this.up = new StreamQueue(engine.arena, engine.config.sendBuffer)
-    this.down = new StreamQueue(engine.arena, engine.config.receiveBuffer)
-    this.conn = new MptcpConnection(engine.env, engine.config.mptcp, this.up, this.down)
+    this.queues = new TunedQueues(engine)
+    this.conn = new MptcpConnection(engine.env, engine.config.mptcp, this.queues.up, this.queues.down)
+    this.flow = new Flow(this, null, this, tclass & DSCP_MASK)
   }
 
   /** Holds the SYN and begins to connect the remote leg. */
@@ -73,7 +75,7 @@ export class Relay implements Owner, HeldSyn {
     engine.addOwner(this)
     engine.env.adopt(this.conn, this)
     engine.connections.add(this)
-    engine.bind(half.tuple, new Flow(this, null, this))
+    engine.bind(half.tuple, this.flow)
     const path = engine.config.paths[0]
     const tuple = path === undefined ? null : engine.env.openFlow(path, half.tuple.local, half.tuple.localPort)
     if (path === undefined || tuple === null) {
@@ -110,7 +112,9 @@ export class Relay implements Owner, HeldSyn {
   // ---------------------------------------------------------------- owner
 
   pump(tx: TxRing, now: Micros): boolean {
+    this.copyDscp()
     let hasMore = this.conn.pump(tx, now)
+    this.queues.update(this.conn, now)
     const events = this.conn.takeEvents()
     if ((events & C_ESTABLISHED) !== 0) this.onEstablished(now)
     if ((events & C_CLOSED) !== 0) this.onConnClosed(now)
@@ -119,8 +123,14 @@ export class Relay implements Owner, HeldSyn {
     return hasMore
   }
 
+  /** The network sees of a connection what it would see without us: its DSCP is the application's, on every subflow. */
+  private copyDscp(): void {
+    const { tclass } = this.flow
+    for (const s of this.conn.subflows) s.ep.tuple.tclass = tclass
+  }
+
   private pumpApp(app: TcpEndpoint, tx: TxRing, now: Micros): boolean {
-    if (this.resetAt !== NEVER && (this.down.isEmpty || now >= this.resetAt)) {
+    if (this.resetAt !== NEVER && (this.queues.down.isEmpty || now >= this.resetAt)) {
       this.resetAt = NEVER
       app.abort()
     }
@@ -150,9 +160,10 @@ export class Relay implements Owner, HeldSyn {
     this.unhold()
     engine.counters.EngineHeldAccepted++
     engine.counters.TcpPassiveOpens++
-    const flow = new PlainFlow(this.down, this.up)
+    const flow = new PlainFlow(this.queues.down, this.queues.up)
     this.app = half.accept(engine.config.app, engine.host.rng(), flow, flow, flow, now)
-    engine.bind(half.tuple, new Flow(this, this.app, null))
+    this.flow = new Flow(this, this.app, null, this.flow.tclass)
+    engine.bind(half.tuple, this.flow)
     for (const path of engine.morePaths(half.tuple.local.isV4)) this.conn.addPath(path, now)
   }
 
@@ -217,8 +228,7 @@ export class Relay implements Owner, HeldSyn {
     if (this.isHeld) this.unhold()
     if (this.app !== null) engine.release(this.app)
     releaseSubflows(engine, this.conn)
-    this.up.clear()
-    this.down.clear()
+    this.queues.close()
     engine.env.forget(this.conn)
     engine.connections.delete(this)
     engine.removeOwner(this)

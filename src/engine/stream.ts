@@ -2,12 +2,13 @@ import { Duplex } from 'node:stream'
 import type { IpAddress } from '../base/address.js'
 import { MptcpError } from '../base/errors.js'
 import type { TxRing } from '../base/rings.js'
-import { StreamQueue } from '../base/stream-queue.js'
+import type { StreamQueue } from '../base/stream-queue.js'
 import type { Micros } from '../base/time.js'
 import { C_CLOSED, C_ESTABLISHED, MptcpConnection } from '../mptcp/connection.js'
 import * as st from '../tcp/state.js'
 import type { Engine } from './engine.js'
 import { isSpent, releaseSubflows } from './leg.js'
+import { TunedQueues } from './queue-tuner.js'
 import type { Owner, Port } from './owner.js'
 
 /** Bytes handed to the reader in one piece, and the stream's own buffers. */
@@ -35,6 +36,7 @@ export class MptcpStream extends Duplex implements Owner {
   /** Established at some time. */
   isEstablished = false
   private readonly engine: Engine
+  private readonly queues: TunedQueues
   private readonly sendQueue: StreamQueue
   private readonly recvQueue: StreamQueue
   private chunk: Buffer | null = null
@@ -53,8 +55,9 @@ export class MptcpStream extends Duplex implements Owner {
     this.engine = engine
     this.port = engine.ports[0] as Port
     this.id = engine.newId()
-    this.sendQueue = new StreamQueue(engine.arena, engine.config.sendBuffer)
-    this.recvQueue = new StreamQueue(engine.arena, engine.config.receiveBuffer)
+    this.queues = new TunedQueues(engine)
+    this.sendQueue = this.queues.up
+    this.recvQueue = this.queues.down
     this.conn = new MptcpConnection(engine.env, engine.config.mptcp, this.sendQueue, this.recvQueue)
   }
 
@@ -125,6 +128,7 @@ export class MptcpStream extends Duplex implements Owner {
     if (this.isDestroyedByUser && !this.isConnClosed) this.conn.abort(now)
     this.takeChunk()
     const hasMore = this.conn.pump(tx, now)
+    this.queues.update(this.conn, now)
     const events = this.conn.takeEvents()
     if ((events & C_ESTABLISHED) !== 0) {
       this.isEstablished = true
@@ -194,8 +198,7 @@ export class MptcpStream extends Duplex implements Owner {
     const { engine } = this
     this.isConnClosed = true
     releaseSubflows(engine, this.conn)
-    this.sendQueue.clear()
-    this.recvQueue.clear()
+    this.queues.close()
     engine.env.forget(this.conn)
     engine.connections.delete(this)
     engine.removeOwner(this)

@@ -95,7 +95,7 @@ export function closeSegment(ep: Speaker, tx: TxRing, flags: number, seqOff: Seq
   const mem = tx.bytes
   const ip = entry + VNET_HDR_LEN
   const tcpLen = 20 + optLen
-  const ipLen = writeIpHeader(mem, ip, ep.tuple.local, ep.tuple.remote, 6, tcpLen + payload, 0, ep.cfg.ttl)
+  const ipLen = writeIpHeader(mem, ip, ep.tuple.local, ep.tuple.remote, 6, tcpLen + payload, ep.tuple.tclass ?? 0, ep.cfg.ttl)
   const tcp = ip + ipLen
   const ack = (flags & ACK) !== 0 ? seqOf(ep.irs, ep.rcv.rcvNxt) : 0
   writeTcpSegment(mem, tcp, ep.tuple.localPort, ep.tuple.remotePort, seqOf(ep.iss, seqOff), ack, flags, rawWindow)

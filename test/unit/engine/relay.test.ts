@@ -161,14 +161,14 @@ t.test('a reset by the server resets the application, after what had arrived bef
   world.settle()
   app.isReading = false
   const server = serverOf(world)
-  server.send(bytes(500_000))
+  server.send(bytes(200_000))
   world.advance(US_PER_S)
   server.ep.abort()
   world.settle()
   t.equal(app.ep.cause, st.CAUSE_NONE, 'not yet')
   app.isReading = true
   world.advance(US_PER_S)
-  t.same(app.received, [...bytes(500_000)])
+  t.same(app.received, [...bytes(200_000)])
   t.equal(app.ep.cause, st.CAUSE_RESET)
   t.equal(world.engine.counters.EngineRelayResetByServer, 1)
   isIdle(t, world)
