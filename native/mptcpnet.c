@@ -112,7 +112,8 @@ NAPI_MODULE_INIT() {
   }
   if (!check(env, napi_get_uv_event_loop(env, &state->loop))) return NULL;
   if (!check(env, napi_add_async_cleanup_hook(env, close_all, state, NULL))) return NULL;
-  if (!register_tun(env, exports) || !register_timer(env, exports) || !register_misc(env, exports) || !register_rtnetlink(env, exports))
+  if (!register_tun(env, exports) || !register_timer(env, exports) || !register_misc(env, exports) || !register_rtnetlink(env, exports) ||
+      !register_privileges(env, exports) || !register_inspect(env, exports))
     return NULL;
   return exports;
 }

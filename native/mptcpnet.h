@@ -71,5 +71,7 @@ bool register_tun(napi_env env, napi_value exports);
 bool register_timer(napi_env env, napi_value exports);
 bool register_misc(napi_env env, napi_value exports);
 bool register_rtnetlink(napi_env env, napi_value exports);
+bool register_privileges(napi_env env, napi_value exports);
+bool register_inspect(napi_env env, napi_value exports);
 
 #endif

@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander'
 import { MptcpError } from '../base/errors.js'
 import { addCheckConfigCommand } from './commands/check-config.js'
 import { addCleanupCommand } from './commands/cleanup.js'
+import { addDoctorCommand } from './commands/doctor.js'
 import { addQueryCommands } from './commands/query.js'
 import { addRunCommand } from './commands/run.js'
 import { EXIT_OK, EXIT_USAGE, exitCodeOf } from './exit-codes.js'
@@ -18,6 +19,7 @@ const program = new Command('mptcpd-user')
 addRunCommand(program)
 addQueryCommands(program)
 addCheckConfigCommand(program)
+addDoctorCommand(program)
 addCleanupCommand(program)
 
 try {

@@ -16,6 +16,12 @@ export const OPEN_MULTI_QUEUE = 1
 /** Fail when a device of that name exists. */
 export const OPEN_EXCLUSIVE = 2
 
+/** Bits of `Native.offloads`. */
+export const OFFLOAD_TX_CHECKSUM = 1
+export const OFFLOAD_TSO = 2
+export const OFFLOAD_GSO = 4
+export const OFFLOAD_GRO = 8
+
 /** Indices of the array given to `NativeTun.attachStats`, in the order of native/tun.c. */
 export const STAT_RX_PACKETS = 0
 export const STAT_RX_BYTES = 1
@@ -98,6 +104,17 @@ export interface Native {
   setMark(fd: number, mark: number): void
   /** One message to a unix datagram socket; a path with a leading '@' is abstract. */
   sendUnixDatagram(path: string, text: string): void
+  /** Sets of capabilities of the main thread, as bit masks. */
+  capabilities(): { readonly effective: number; readonly permitted: number; readonly bounding: number }
+  /**
+   * Replaces this process by another program with the same environment, which has at most the capabilities of `mask` and can get
+   * no others. Comes back only to throw; the main thread may have lost capabilities then.
+   */
+  execWithCapabilities(mask: number, path: string, argv: readonly string[]): never
+  /** Offloads of a device that are on, OFFLOAD_* bits. @throws ENODEV */
+  offloads(device: string): number
+  /** Whether somebody keeps the system's clock right. */
+  isClockSynchronised(): boolean
 }
 
 let loaded: Native | null = null

@@ -2,6 +2,7 @@ import { chmodSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { Daemon, PROGRAM } from './lib/daemon.js'
+import { becomes } from './lib/exec.js'
 import { ADDRESS, Lab } from './lib/lab.js'
 import { PORT, startServers } from './lib/peers.js'
 import { reloadUnderLoad } from './lib/reload.js'
@@ -87,12 +88,19 @@ t.test('a SIGHUP during set-up does not end the program, and one without a file 
   const lab = await Lab.create()
   t.teardown(() => lab.close())
   const process = lab.client.spawn(['node', PROGRAM, '--tun', lab.tun, '--no-config'])
-  for (let i = 0; i < 20 && process.isRunning; i++) {
-    await sleep(25)
-    if (i > 5) process.kill('SIGHUP')
-  }
+  // Its interface is the first thing that it makes: then it is in the middle of the set-up.
+  const isInSetUp = async () => (await lab.client.exec(['ip', 'link', 'show', 'dev', lab.tun])).code === 0
+  while (process.isRunning && !(await isInSetUp())) await sleep(1)
+  t.notOk(
+    process.lines.some((line) => line.includes('ready')),
+    'control: the set-up is not at its end',
+  )
+  process.kill('SIGHUP')
   await process.waitLine(/\bready\b/)
-  t.ok(process.isRunning)
+  process.kill('SIGHUP')
+  const reloads = async () =>
+    JSON.parse((await lab.client.ok(['node', PROGRAM, 'status', '--json', '--tun', lab.tun])).stdout).daemon.reloads
+  t.ok(await becomes(async () => (await reloads()) === 2, 5000), 'both were dealt with')
   t.equal(await process.stop('SIGTERM'), 0)
 })
 

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import type { ConfigSource } from '../../config/source.js'
 import { addConfigFlags, configSourceOf } from '../flags.js'
 import { Log } from '../log.js'
+import { reducePrivileges, requireNetAdmin } from '../privileges.js'
 
 /** `mptcpd-user up`, also the default command: the daemon in the foreground. */
 export function addRunCommand(program: Command): void {
@@ -22,6 +23,8 @@ export function addRunCommand(program: Command): void {
 async function runDaemon(source: ConfigSource): Promise<number> {
   const config = source.load()
   const log = new Log(config.log, config.logFormat)
+  requireNetAdmin()
+  if (!config.keepPrivileges) reducePrivileges(log)
   const { serve } = await import('../serve.js') // the other commands start without it
   return serve(source, log)
 }

@@ -16,7 +16,7 @@ t.test('help and version end with 0', (t) => {
   const help = run('--help')
   t.equal(help.code, 0)
   t.match(help.out, /Usage: mptcpd-user/)
-  for (const command of ['up', 'status', 'counters', 'path', 'down', 'reload', 'check-config'])
+  for (const command of ['up', 'status', 'counters', 'path', 'down', 'reload', 'check-config', 'doctor'])
     t.match(help.out, new RegExp(`\\b${command}\\b`))
   t.match(help.out, /Exit codes: 0 ok/)
   const version = run('--version')
