@@ -318,7 +318,8 @@ export class Sender {
       if (recovery.isBlind && lost > 0) cc.cwnd = Math.max(cc.cwnd, flight.pipe + mss)
       return
     }
-    if (report.delivered === 0) return
+    // RFC 5681 §3.1: a window by bytes grows by what is cumulatively acknowledged; a SACK may be the first sign of a loss
+    if (report.delivered === 0 || (report.acked === 0 && !cc.ownsRecovery)) return
     sample.delivered = report.delivered
     sample.mss = mss
     sample.rttUs = report.sentAt >= 0 && report.resentAt < 0 ? now - report.sentAt : -1

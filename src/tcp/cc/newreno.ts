@@ -40,7 +40,8 @@ class NewReno implements CongestionController {
 
   onCongestion(inFlight: number, mss: number, _now: Micros): void {
     this.remember()
-    this.ssthresh = Math.max(Math.floor(inFlight / 2), 2 * mss) // RFC 5681 (4)
+    // RFC 5681 (4); what limited transmit sent beyond the window does not count (§3.2 step 2)
+    this.ssthresh = Math.max(Math.floor(Math.min(inFlight, this.cwnd) / 2), 2 * mss)
     this.cwnd = this.ssthresh
     this.credit = 0
   }
