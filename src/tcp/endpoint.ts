@@ -241,7 +241,7 @@ export class TcpEndpoint {
   /** An ICMP error that quotes a segment of ours beginning at `seqOff` (RFC 5927 §4: must lie in the flight). */
   onIcmp(kind: IcmpKind, mtu: number, seqRaw: number): void {
     const seqOff = unwrap(this.snd.sndUna, this.iss, seqRaw)
-    if (seqOff < this.snd.sndUna || seqOff > this.snd.sndNxt) return
+    if (this.state === st.SYN_SENT ? seqOff !== 0 : seqOff < this.snd.sndUna || seqOff >= this.snd.sndNxt) return
     if (kind === ICMP_TOO_BIG) {
       if (mtu > 0) this.setMtu(Math.max(mtu, this.tuple.local.isV4 ? 552 : 1280))
       return
