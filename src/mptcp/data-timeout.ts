@@ -88,7 +88,11 @@ function queueHole(c: MptcpConnection, now: Micros): void {
       if (hasOther) except = s.id
       else if (s.bareRun > 0) return // is the peer's option lost or is it gone? The next timeout knows more
     }
-    const from = s.rtoCount > 0 ? Infinity : s.tx.minUnacked()
+    // In the network of a subflow that does not answer: others bring it. Without others its own retransmission does; a copy beside that
+    // would be taken for new data by a peer that has fallen back
+    const isStale = s.rtoCount > 0 && c.hasOther(s)
+    if (isStale && except < 0) except = s.id
+    const from = isStale ? Infinity : s.tx.minUnacked()
     if (from < carried) {
       carried = from
       carrier = s
