@@ -38,8 +38,10 @@ export function acceptPayload(s: Subflow, seqOff: SeqOff, mem: Uint8Array, off: 
 function acceptPlain(s: Subflow, seqOff: SeqOff, mem: Uint8Array, off: number, len: number): number {
   const c = s.conn
   if (s.staging !== null) {
+    // What is staged comes first: it may wait for memory, or for just these bytes, which fill a gap in it
+    const taken = s.staging.accept(seqOff, mem, off, len)
     drainPlain(s)
-    if (s.staging !== null) return 0 // no memory for what came before
+    return taken
   }
   const taken = c.recvQueue.insert(c.rx.streamOfSeq(seqOff), mem, off, len)
   if (taken > 0) c.onReadable()
