@@ -28,6 +28,8 @@ export interface TcpConfig {
   /** Nagle's algorithm (RFC 9293 §3.7.4). Off in the daemon: the application's own kernel has applied it already. */
   readonly nagle: boolean
   readonly ttl: number
+  /** Explicit congestion notification (RFC 3168): 'accept' answers a peer that asks for it (Linux tcp_ecn 2), 'request' asks as well. */
+  readonly ecn: 'off' | 'accept' | 'request'
   /**
    * Spreads what the window lets out over the round trip (timers of about 1 ms), for paths of at least PACING_RTT_US. Bursts are
    * bounded by the rate in any case.
@@ -56,6 +58,7 @@ export function tcpConfig(over: Partial<TcpConfig> = {}): TcpConfig {
     timeWaitUs: 60 * US_PER_S,
     nagle: false,
     ttl: 64,
+    ecn: 'accept',
     pacing: true,
     congestion: cubic,
     flights: new FlightPool(),

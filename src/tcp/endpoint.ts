@@ -4,7 +4,7 @@ import type { TxRing } from '../base/rings.js'
 import { type Micros, NEVER, US_PER_MS, US_PER_S } from '../base/time.js'
 import type { Packet } from '../wire/packet.js'
 import { seqOf, unwrap } from '../wire/seq.js'
-import { ACK, FIN, PSH, RST, SYN } from '../wire/tcp.js'
+import { ACK, CWR, ECE, FIN, PSH, RST, SYN } from '../wire/tcp.js'
 import { TcpOptions } from '../wire/tcp-options.js'
 import { classify, SEG_ACCEPT, SEG_CHALLENGE, SEG_OUTSIDE, SEG_RESET, SEG_STRAY } from './acceptability.js'
 import type { TcpConfig } from './config.js'
@@ -41,8 +41,17 @@ const DUE_RST = 1
 const DUE_PROBE = 2
 /** A tail loss probe has to be sent. */
 const DUE_TLP = 8
+/** Both sides agreed on ECN; a congestion mark is echoed until CWR comes; the next new data carries CWR (RFC 3168 §6.1). */
+const ECN_OK = 16
+const ECE_DUE = 32
+const CWR_DUE = 64
 /** Nothing but the SYN/ACK was received yet: pure ACKs repeat the third ACK. */
 const ONLY_SYNACK = 4
+
+/** RFC 3168 §5: the two low bits of the traffic class. */
+const ECN_MASK = 3
+const ECN_ECT0 = 2
+const ECN_CE = 3
 
 const run = new Run()
 /** Stands for a segment without options. */
@@ -205,6 +214,7 @@ export class TcpEndpoint {
     this.rcv.tsRecent = half.tsVal
     this.rcv.tsRecentAtS = Math.floor(now / US_PER_S)
     this.adopt(half.peer)
+    if (half.isEcn) this.bits |= ECN_OK
     this.rcv.rcvNxt = 1
     this.rcv.lastAckSent = 1
     this.snd.maxWindow = half.window
@@ -304,11 +314,22 @@ export class TcpEndpoint {
     if (this.state === st.SYN_RECEIVED) this.establish(opts, ackOff, now)
     this.onAck(pkt, opts, segOff, ackOff, now)
     if (this.state === st.CLOSED) return
+    if ((this.bits & ECN_OK) !== 0) this.onMarks(pkt, now)
     const first = (pkt.flags & SYN) === 0 ? segOff : segOff + 1
     if (pkt.payLen > 0) this.onPayload(pkt, first, now)
     if ((pkt.flags & FIN) !== 0) this.rcv.noteFin(first + pkt.payLen)
     this.takeFin(now)
     this.ext.afterSegment(now)
+  }
+
+  /** RFC 3168 §6.1.2 and §6.1.3: marks of the network, echoes of the peer. */
+  private onMarks(pkt: Packet, now: Micros): void {
+    if ((pkt.flags & CWR) !== 0) this.bits &= ~ECE_DUE
+    if ((pkt.tclass & ECN_MASK) === ECN_CE && pkt.payLen > 0) {
+      this.bits |= ECE_DUE
+      this.rcv.ackNow = true
+    }
+    if ((pkt.flags & (ECE | SYN)) === ECE && this.snd.onEcho(this.mss, now)) this.bits |= CWR_DUE
   }
 
   private onAck(pkt: Packet, opts: TcpOptions, segOff: SeqOff, ackOff: SeqOff, now: Micros): void {
@@ -431,6 +452,8 @@ export class TcpEndpoint {
       return
     }
     this.adopt(peer)
+    // RFC 3168 §6.1.1: an ECN-setup SYN/ACK has ECE without CWR
+    if (ackOff >= 0 && this.cfg.ecn === 'request' && (pkt.flags & (ECE | CWR)) === ECE) this.bits |= ECN_OK
     if (ackOff < 0) {
       // simultaneous open
       this.state = st.SYN_RECEIVED
@@ -613,7 +636,9 @@ export class TcpEndpoint {
     if (!openSyn(this, tx, hs, isActive ? KIND_SYN : KIND_SYNACK, now)) return false
     const payload = this.addFastOpenData(tx, hs, now)
     const raw = this.rcv.announceSyn(this.ext.ownWindow(1))
-    closeSegment(this, tx, isActive ? SYN : SYN | ACK, 0, payload, raw)
+    const ask = isActive && this.cfg.ecn === 'request' && hs.retries === 0 ? ECE | CWR : 0
+    const agree = !isActive && (this.bits & ECN_OK) !== 0 ? ECE : 0
+    closeSegment(this, tx, isActive ? SYN | ask : SYN | ACK | agree, 0, payload, raw, 0)
     this.segsOut++
     hs.isSynDue = false
     if (hs.firstSentAt < 0) hs.firstSentAt = now
@@ -773,7 +798,7 @@ export class TcpEndpoint {
   private sendReset(tx: TxRing, now: Micros): boolean {
     const at = Math.max(1, this.snd.sndNxt) // our SYN counts, also while its ACK is awaited
     if (!openSegment(this, tx, KIND_RST, at, null, false, now)) return false
-    closeSegment(this, tx, this.rcv.rcvNxt === 0 ? RST : RST | ACK, at, 0, 0)
+    closeSegment(this, tx, this.rcv.rcvNxt === 0 ? RST : RST | ACK, at, 0, 0, 0)
     this.segsOut++
     this.bits &= ~DUE_RST
     this.rcv.ackNow = false
@@ -781,7 +806,19 @@ export class TcpEndpoint {
   }
 
   private close(tx: TxRing, flags: number, seqOff: SeqOff, payload: number): void {
-    closeSegment(this, tx, flags, seqOff, payload, this.rcv.announce(this.ext.ownWindow(this.rcv.rcvNxt), this.rcvWscale))
+    const raw = this.rcv.announce(this.ext.ownWindow(this.rcv.rcvNxt), this.rcvWscale)
+    let all = flags
+    let ecn = 0
+    if ((this.bits & ECN_OK) !== 0) {
+      if ((this.bits & ECE_DUE) !== 0) all |= ECE
+      // §6.1.4 and §6.1.5: neither pure ACKs nor retransmissions are ECN-capable
+      if (payload > 0 && seqOff >= this.snd.sndNxt) {
+        ecn = ECN_ECT0
+        if ((this.bits & CWR_DUE) !== 0) all |= CWR
+        this.bits &= ~CWR_DUE
+      }
+    }
+    closeSegment(this, tx, all, seqOff, payload, raw, ecn)
     this.segsOut++
   }
 

@@ -1,6 +1,7 @@
 import type { Tuple } from '../base/address.js'
 import type { Micros } from '../base/time.js'
 import type { Packet } from '../wire/packet.js'
+import { CWR, ECE } from '../wire/tcp.js'
 import type { TcpOptions } from '../wire/tcp-options.js'
 import type { TcpConfig } from './config.js'
 import { TcpEndpoint } from './endpoint.js'
@@ -19,6 +20,8 @@ export class HalfOpen {
   readonly peer: Negotiated
   readonly hasWscale: boolean
   readonly tsVal: number
+  /** An ECN-setup SYN (RFC 3168 §6.1.1) that our configuration answers. */
+  readonly isEcn: boolean
   readonly since: Micros
 
   /** From a valid SYN (no ACK, no RST) that arrived for `tuple`. MPTCP and Fast Open options are not looked at here. */
@@ -29,6 +32,7 @@ export class HalfOpen {
     this.peer = negotiate(cfg, opts, tuple.remote.isV4)
     this.hasWscale = opts.wscale >= 0
     this.tsVal = opts.hasTs ? opts.tsVal : 0
+    this.isEcn = cfg.ecn !== 'off' && (syn.flags & (ECE | CWR)) === (ECE | CWR)
     this.since = now
   }
 

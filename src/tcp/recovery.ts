@@ -55,6 +55,8 @@ export class Recovery {
   /** Fast recovery began by duplicate ACKs without SACK: a partial ACK shows the next hole (RFC 6582). With SACK it may be in flight still. */
   isBlind = false
   dupAcks = 0
+  /** A window reduced for ECE is not reduced again before this is acknowledged (RFC 3168 §6.1.2); -1: it was not. */
+  ecnUntil: SeqOff = -1
   /** The round of the last widening ends here: once per round trip (RFC 8985 §6.2 step 4). */
   private dsackRound: SeqOff = -1
 
@@ -79,6 +81,7 @@ export class Recovery {
     this.isLossRecovery = false
     this.isBlind = false
     this.dupAcks = 0
+    this.ecnUntil = -1
     this.dsackRound = -1
     this.probeAt = NEVER
     this.tlpEnd = -1

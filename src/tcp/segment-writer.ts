@@ -90,12 +90,20 @@ export function openSegment(
   return true
 }
 
-/** Completes the segment whose payload pieces (`payload` bytes) are in the tx entry. @param rawWindow the window field as it goes out. */
-export function closeSegment(ep: Speaker, tx: TxRing, flags: number, seqOff: SeqOff, payload: number, rawWindow: number): void {
+/** Completes the segment whose payload pieces (`payload` bytes) are in the tx entry. @param rawWindow the window field as it goes out; @param ecn the ECN bits of the IP header. */
+export function closeSegment(
+  ep: Speaker,
+  tx: TxRing,
+  flags: number,
+  seqOff: SeqOff,
+  payload: number,
+  rawWindow: number,
+  ecn: number,
+): void {
   const mem = tx.bytes
   const ip = entry + VNET_HDR_LEN
   const tcpLen = 20 + optLen
-  const ipLen = writeIpHeader(mem, ip, ep.tuple.local, ep.tuple.remote, 6, tcpLen + payload, ep.tuple.tclass ?? 0, ep.cfg.ttl)
+  const ipLen = writeIpHeader(mem, ip, ep.tuple.local, ep.tuple.remote, 6, tcpLen + payload, (ep.tuple.tclass ?? 0) | ecn, ep.cfg.ttl)
   const tcp = ip + ipLen
   const ack = (flags & ACK) !== 0 ? seqOf(ep.irs, ep.rcv.rcvNxt) : 0
   writeTcpSegment(mem, tcp, ep.tuple.localPort, ep.tuple.remotePort, seqOf(ep.iss, seqOff), ack, flags, rawWindow)

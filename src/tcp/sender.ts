@@ -284,6 +284,21 @@ export class Sender {
     return acked
   }
 
+  /**
+   * The peer echoes a congestion mark: once per window of data the controller reacts as to a loss, without retransmission
+   * (RFC 3168 §6.1.2). True: the next new data carries CWR.
+   */
+  onEcho(mss: number, now: Micros): boolean {
+    const flight = this.flight
+    if (flight === null) return false
+    const recovery = flight.recovery
+    if (!recovery.isOpen || this.sndUna <= recovery.ecnUntil) return false
+    recovery.ecnUntil = this.sndNxt
+    this.cc.onCongestion(flight.end - flight.start, mss, now)
+    this.cc.onRecovered(mss, now)
+    return true
+  }
+
   /** Loss by time; enters fast recovery. */
   private detect(flight: Flight, flightBefore: number, mss: number, ext: TcpExtension, now: Micros): number {
     const recovery = flight.recovery
