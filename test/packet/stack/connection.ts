@@ -1,0 +1,198 @@
+import type { Tuple } from '../../../src/base/address.js'
+import type { TxRing } from '../../../src/base/rings.js'
+import { StreamQueue } from '../../../src/base/stream-queue.js'
+import type { Micros } from '../../../src/base/time.js'
+import { C_CLOSED, C_DONE, C_ESTABLISHED, MptcpConnection } from '../../../src/mptcp/connection.js'
+import type { MptcpConfig } from '../../../src/mptcp/env.js'
+import type { TcpConfig } from '../../../src/tcp/config.js'
+import { TcpEndpoint } from '../../../src/tcp/endpoint.js'
+import { HalfOpen } from '../../../src/tcp/half-open.js'
+import { PlainFlow } from '../../../src/tcp/plain.js'
+import { path as makePath } from '../../../src/pathmgr/path.js'
+import * as st from '../../../src/tcp/state.js'
+import type { Packet } from '../../../src/wire/packet.js'
+import type { TcpOptions } from '../../../src/wire/tcp-options.js'
+import type { MptcpSide } from './mptcp-side.js'
+import type { Actor, World } from './world.js'
+
+/** The connection behind a socket, plain or MPTCP, with the queues that the socket reads and writes. */
+export abstract class Connection implements Actor {
+  readonly world: World
+  readonly out: StreamQueue
+  readonly in: StreamQueue
+  isEstablished = false
+  isClosed = false
+  cause: st.CloseCause = st.CAUSE_NONE
+  /** The application has closed it: bytes that still come have no reader. */
+  isOrphan = false
+  onEstablished: () => void = () => {}
+  /** Of this connection alone, so that `setsockopt` can change it. */
+  protected cfg: { -readonly [K in keyof TcpConfig]: TcpConfig[K] }
+
+  constructor(world: World, cfg: TcpConfig, sendBuffer: number, receiveBuffer: number) {
+    this.world = world
+    this.cfg = { ...cfg }
+    this.out = new StreamQueue(world.arena, sendBuffer)
+    this.in = new StreamQueue(world.arena, receiveBuffer)
+  }
+
+  abstract pump(tx: TxRing, now: Micros): boolean
+  abstract settle(now: Micros): void
+  abstract nextTimeout(): Micros
+  abstract onTimeout(now: Micros): void
+  abstract abort(): void
+  /** The endpoint that `TCP_INFO` tells of. */
+  abstract get endpoint(): TcpEndpoint
+
+  setNagle(isOn: boolean): void {
+    this.cfg.nagle = isOn
+  }
+
+  /** Linux: bytes for a socket that nobody can read any more reset the connection. */
+  protected checkOrphan(): void {
+    if (this.isOrphan && this.in.ready > 0) {
+      this.in.release(this.in.readyEnd)
+      this.abort()
+    }
+  }
+
+  protected establish(): void {
+    if (this.isEstablished) return
+    this.isEstablished = true
+    this.onEstablished()
+  }
+}
+
+export class PlainConnection extends Connection {
+  private readonly flow: PlainFlow
+  private ep!: TcpEndpoint
+
+  constructor(world: World, cfg: TcpConfig, sendBuffer: number, receiveBuffer: number) {
+    super(world, cfg, sendBuffer, receiveBuffer)
+    this.flow = new PlainFlow(this.out, this.in)
+  }
+
+  connect(tuple: Tuple, cookie: Uint8Array | null): void {
+    const ep = new TcpEndpoint(this.cfg, tuple, this.world.host.rng(), this.flow, this.flow, this.flow)
+    ep.connect(this.world.now, cookie)
+    this.adopt(ep)
+  }
+
+  accept(tuple: Tuple, syn: Packet, opts: TcpOptions): void {
+    const now = this.world.now
+    const half = new HalfOpen(this.cfg, tuple, syn, opts, now)
+    this.adopt(half.accept(this.cfg, this.world.host.rng(), this.flow, this.flow, this.flow, now))
+  }
+
+  private adopt(ep: TcpEndpoint): void {
+    this.ep = ep
+    this.world.bind(ep, this)
+    this.world.add(this)
+  }
+
+  get endpoint(): TcpEndpoint {
+    return this.ep
+  }
+
+  pump(tx: TxRing, now: Micros): boolean {
+    while (this.ep.pollTransmit(tx, now)) if (tx.count === tx.slots) return true
+    return false
+  }
+
+  settle(): void {
+    const events = this.ep.takeEvents()
+    if ((events & st.EV_ESTABLISHED) !== 0) this.establish()
+    if ((events & st.EV_CLOSED) !== 0) {
+      this.isClosed = true
+      this.cause = this.ep.cause
+    }
+    this.checkOrphan()
+    if (this.ep.isDone) {
+      this.world.unbind(this.ep)
+      this.world.remove(this)
+    }
+  }
+
+  nextTimeout(): Micros {
+    return this.ep.nextTimeout()
+  }
+
+  onTimeout(now: Micros): void {
+    this.ep.onTimeout(now)
+  }
+
+  override abort(): void {
+    this.ep.abort()
+  }
+}
+
+export class MultipathConnection extends Connection {
+  conn!: MptcpConnection
+  private last!: TcpEndpoint
+  private readonly side: MptcpSide
+  private readonly config: MptcpConfig
+
+  constructor(side: MptcpSide, sendBuffer: number, receiveBuffer: number) {
+    super(side.world, side.config.tcp, sendBuffer, receiveBuffer)
+    this.side = side
+    this.config = { ...side.config, tcp: this.cfg }
+  }
+
+  connect(tuple: Tuple): void {
+    this.open(() => {
+      const conn = new MptcpConnection(this.side, this.config, this.out, this.in)
+      this.side.sockets.set(conn, this)
+      conn.connect(makePath({ label: 'script' }), tuple, this.world.now)
+      return conn
+    })
+  }
+
+  accept(tuple: Tuple, syn: Packet, opts: TcpOptions): void {
+    const half = new HalfOpen(this.cfg, tuple, syn, opts, this.world.now)
+    this.open(() => MptcpConnection.accept(this.side, this.config, this.out, this.in, half, opts.mptcp, this.world.now))
+  }
+
+  private open(make: () => MptcpConnection): void {
+    this.side.making = this
+    this.conn = make()
+    this.side.making = null
+    this.side.sockets.set(this.conn, this)
+    this.world.add(this)
+  }
+
+  get endpoint(): TcpEndpoint {
+    const first = this.conn.subflows[0]
+    if (first !== undefined) this.last = first.ep
+    return this.last
+  }
+
+  pump(tx: TxRing, now: Micros): boolean {
+    return this.conn.pump(tx, now)
+  }
+
+  settle(): void {
+    const events = this.conn.takeEvents()
+    if ((events & C_ESTABLISHED) !== 0) this.establish()
+    if ((events & C_CLOSED) !== 0) {
+      this.isClosed = true
+      this.cause = this.conn.cause
+    }
+    this.checkOrphan()
+    if ((events & C_DONE) !== 0) {
+      this.side.sockets.delete(this.conn)
+      this.world.remove(this)
+    }
+  }
+
+  nextTimeout(): Micros {
+    return this.conn.nextTimeout()
+  }
+
+  onTimeout(now: Micros): void {
+    this.conn.onTimeout(now)
+  }
+
+  override abort(): void {
+    this.conn.abort(this.world.now)
+  }
+}

@@ -1,0 +1,91 @@
+import { US_PER_S } from '../../../src/base/time.js'
+import { type MptcpConfig, mptcpConfig } from '../../../src/mptcp/env.js'
+import { bbr } from '../../../src/tcp/cc/bbr.js'
+import { cubic } from '../../../src/tcp/cc/cubic.js'
+import { newReno } from '../../../src/tcp/cc/newreno.js'
+import { type TcpConfig, tcpConfig } from '../../../src/tcp/config.js'
+
+const CONGESTION: Readonly<Record<string, TcpConfig['congestion']>> = { reno: newReno, cubic, bbr }
+
+/** Values of `sysctl` lines that set something of ours; the rest of a command is noted. */
+type Setter = (settings: Settings, value: string) => boolean
+
+const isOn: (value: string) => boolean = (value) => Number(value) !== 0
+
+/** The documented list (docs/packet-scripts.md). A setter returns false for a value that we do not have. */
+const SYSCTLS: Readonly<Record<string, Setter>> = {
+  'net.ipv4.tcp_timestamps': (s, v) => s.tcp({ timestamps: isOn(v) }),
+  'net.ipv4.tcp_sack': (s, v) => s.tcp({ sack: isOn(v) }),
+  'net.ipv4.tcp_syn_retries': (s, v) => s.tcp({ synRetries: Number(v) }),
+  'net.ipv4.tcp_retries2': (s, v) => s.tcp({ dataRetries: Number(v) }),
+  'net.ipv4.tcp_congestion_control': (s, v) => {
+    const congestion = CONGESTION[v]
+    return congestion !== undefined && s.tcp({ congestion })
+  },
+  'net.ipv4.tcp_rmem': (s, v) => {
+    const [, middle = 0, largest = 0] = v.trim().split(/\s+/).map(Number)
+    s.receiveBuffer = middle / 2 // Linux: half of the memory is window (tcp_adv_win_scale 1)
+    return s.tcp({ windowScale: Math.max(0, Math.min(14, Math.floor(Math.log2(largest)) - 15)) })
+  },
+  'net.ipv4.tcp_wmem': (s, v) => {
+    s.sendBuffer = Number(v.trim().split(/\s+/)[2])
+    return true
+  },
+  'net.mptcp.enabled': (s, v) => s.mptcp({ isEnabled: isOn(v) }),
+  'net.mptcp.checksum_enabled': (s, v) => s.mptcp({ checksum: isOn(v) }),
+  'net.mptcp.allow_join_initial_addr_port': (s, v) => s.mptcp({ denyJoinInitial: !isOn(v) }),
+  'net.mptcp.close_timeout': (s, v) => s.mptcp({ breakBeforeMakeUs: Number(v) * US_PER_S }),
+}
+
+/** Names of the documented list. */
+export const KNOWN_SYSCTLS: readonly string[] = Object.keys(SYSCTLS)
+
+/** Configuration of the stack under test, as `sysctl` lines of a script change it; sockets take it over when they are opened. */
+export class Settings {
+  /** Bytes; Linux with tcp_rmem "4096 131072 16777215". */
+  receiveBuffer = 65_536
+  sendBuffer = 4 << 20
+  /** What no line of ours stands for. */
+  readonly noted: string[] = []
+  private tcpValues: TcpConfig
+  private mptcpValues: MptcpConfig
+
+  constructor(mtu: number) {
+    this.tcpValues = tcpConfig({ mss4: mtu - 40, mss6: mtu - 60, windowScale: 8, nagle: true })
+    this.mptcpValues = mptcpConfig({ tcp: this.tcpValues })
+  }
+
+  get tcpConfig(): TcpConfig {
+    return this.tcpValues
+  }
+
+  get mptcpConfig(): MptcpConfig {
+    return this.mptcpValues
+  }
+
+  tcp(over: Partial<TcpConfig>): true {
+    this.tcpValues = { ...this.tcpValues, ...over }
+    return this.mptcp({})
+  }
+
+  mptcp(over: Partial<MptcpConfig>): true {
+    this.mptcpValues = { ...this.mptcpValues, ...over, tcp: this.tcpValues }
+    return true
+  }
+
+  /** A backquoted command: `sysctl -q name=value ...` lines that we know act, everything else is noted. */
+  command(text: string): void {
+    for (const statement of text.split(/&&|;|\n/)) {
+      const line = statement.replace(/#.*|>.*/, '').trim()
+      if (line === '') continue
+      const [, assignments] = /^sysctl\b(?:\s+-[a-z]+)*\s+(.*)$/.exec(line) ?? []
+      if (assignments === undefined) {
+        this.noted.push(line)
+        continue
+      }
+      for (const [whole, name = '', quoted, plain] of assignments.matchAll(/([\w.]+)\s*=\s*(?:\\?["']([^"'\\]*)\\?["']|(\S+))/g)) {
+        if (SYSCTLS[name]?.(this, quoted ?? plain ?? '') !== true) this.noted.push(`sysctl ${whole}`)
+      }
+    }
+  }
+}
