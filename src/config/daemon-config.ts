@@ -57,7 +57,7 @@ export const DaemonSchema = v.strictObject({
     doc: "The applications' source address, and by its prefix the stack's own addresses, the ones behind it: one per egress. `none`: IPv4 is not carried.",
     applies: 'restart',
   }),
-  address6: key(ownPrefix(6), 'fd00:198:18::1/64', { doc: 'The same for IPv6.', applies: 'restart' }),
+  address6: key(ownPrefix(6), 'fd00:198:18::1/64', { doc: 'The same for IPv6. `none`: IPv6 is not carried.', applies: 'restart' }),
   mptcp: key(flag, true, { doc: 'Speak MPTCP towards servers; false: plain TCP only.', flag: '--no-mptcp', applies: 'new connections' }),
   checksum: key(flag, false, {
     doc: 'DSS checksums even when the server does not ask for them (RFC 8684 §3.1).',

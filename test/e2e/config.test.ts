@@ -78,6 +78,14 @@ t.test('reload applies live keys, names those that need a restart, and keeps eve
   })
 
   chmodSync(file, 0o000)
+  t.match(
+    await reload(),
+    { code: 2, reply: { error: { code: 'ERR_CONFIG_FILE' } } },
+    'a file that cannot be read is an error, not an empty one',
+  )
+  t.same(await labels(daemon), ['default', 'wan2', 'wan2'])
+  chmodSync(file, 0o644)
+
   write('')
   t.match(await reload(), { code: 0, reply: { atOnce: ['paths'], newConnections: ['checksum'] } })
   t.same(await labels(daemon), ['default'], 'the path is gone again')
