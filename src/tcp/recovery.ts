@@ -1,6 +1,7 @@
 import { type Micros, NEVER, US_PER_MS } from '../base/time.js'
 import type { CongestionController } from './cc/controller.js'
 import type { SeqOff, TcpExtension } from './extension.js'
+import { isReorderingSeen, type ReorderMemory, reorderMult, widened } from './reorder-memory.js'
 import type { RttEstimator } from './rtt.js'
 import type { AckReport, Flight } from './scoreboard.js'
 
@@ -8,38 +9,6 @@ import type { AckReport, Flight } from './scoreboard.js'
 export const DUP_THRESH = 3
 /** RFC 8985 §7.2: worst-case delayed ACK of a receiver that waits for a second segment. */
 const WORST_DELAYED_ACK_US = 200 * US_PER_MS
-/** RFC 8985 §6.2 step 4: recoveries without D-SACK after which the reordering window shrinks again. */
-const REORDER_PERSIST = 16
-const REORDER_MULT_MAX = 64
-
-/**
- * What loss recovery remembers of a connection between flights, in one small integer: whether reordering was ever seen, the
- * multiplier of the reordering window, and the recoveries that are left until the multiplier goes back to 1 (RFC 8985 §6.2 step 4).
- */
-export class ReorderMemory {
-  static readonly FRESH = 1 << 1
-  static seen(bits: number): boolean {
-    return (bits & 1) !== 0
-  }
-  static withSeen(bits: number): number {
-    return bits | 1
-  }
-  static mult(bits: number): number {
-    return (bits >> 1) & 127
-  }
-  /** A D-SACK: the window was too small. */
-  static widened(bits: number): number {
-    const mult = Math.min(REORDER_MULT_MAX, ReorderMemory.mult(bits) + 1)
-    return (bits & 1) | (mult << 1) | (REORDER_PERSIST << 8)
-  }
-  /** A recovery ended without one. */
-  static aged(bits: number): number {
-    const left = bits >> 8
-    if (left <= 0) return bits
-    return left === 1 ? (bits & 1) | ReorderMemory.FRESH : (bits & 255) | ((left - 1) << 8)
-  }
-}
-
 /**
  * Loss recovery of the current flight: RACK (RFC 8985 §6), tail loss probes (§7), proportional rate reduction (RFC 9937), and the undo
  * of reductions that turn out spurious (RFC 3522 by timestamps, RFC 3708 by D-SACK). It exists only while bytes are in flight.
@@ -100,9 +69,9 @@ export class Recovery {
   }
 
   /** RFC 8985 §6.2 step 4: how long a hole may be mere reordering. */
-  reorderWindowUs(flight: Flight, rtt: RttEstimator, memory: number, mss: number): Micros {
-    if (!ReorderMemory.seen(memory) && (!this.isOpen || flight.sacked >= DUP_THRESH * mss)) return 0
-    return Math.min((ReorderMemory.mult(memory) * rtt.minUs) / 4, rtt.srttUs)
+  reorderWindowUs(flight: Flight, rtt: RttEstimator, memory: ReorderMemory, mss: number): Micros {
+    if (!isReorderingSeen(memory) && (!this.isOpen || flight.sacked >= DUP_THRESH * mss)) return 0
+    return Math.min((reorderMult(memory) * rtt.minUs) / 4, rtt.srttUs)
   }
 
   /** Finds what is lost by time and arms the reordering timer. Returns the bytes newly marked. */
@@ -202,10 +171,10 @@ export class Recovery {
   }
 
   /** A D-SACK arrived; returns the new memory. */
-  onDsack(memory: number, una: SeqOff, end: SeqOff): number {
+  onDsack(memory: ReorderMemory, una: SeqOff, end: SeqOff): ReorderMemory {
     if (una < this.dsackRound) return memory
     this.dsackRound = end
-    return ReorderMemory.widened(memory)
+    return widened(memory)
   }
 
   // ---------------------------------------------------------------- tail loss probe

@@ -110,8 +110,6 @@ export class Flight {
   /** The pacer lets the next burst out at this instant; and, while it holds one back, when to ask again (NEVER: it does not). */
   paceAt: Micros = 0
   paceWaitAt: Micros = NEVER
-  /** Latest sending instant of anything delivered: what was retransmitted clearly before it and is still missing was lost again. */
-  private lastDeliveredSentAt: Micros = -1
 
   /** @param at the first byte that will be sent. */
   open(at: SeqOff): void {
@@ -125,7 +123,6 @@ export class Flight {
     this.isLossRecovery = false
     this.dupAcks = 0
     this.lostHint = 0
-    this.lastDeliveredSentAt = -1
     this.rackSentAt = -1
     this.rackEnd = 0
     this.rackRttUs = 0
@@ -228,44 +225,12 @@ export class Flight {
       }
       const n = this.endOf(i) - start
       this.uncount(flags, n)
-      if ((flags & AMBIGUOUS) === 0) this.noteArrival(this.sent[i] as number)
       this.noteDelivered(i, this.endOf(i), flags, report)
       this.flags[i] = (flags & KEEP) | SACKED
       this.sacked += n
       report.newlySacked += n
       report.delivered += n
     }
-  }
-
-  /**
-   * Marks what has to count as lost: records with more than `threshold` SACKed bytes above them (RFC 6675 §4, IsLost), and
-   * retransmissions sent more than `reorderUs` before something that arrived. Returns the bytes newly marked.
-   */
-  detectLoss(threshold: number, reorderUs: Micros, ext: TcpExtension, now: Micros): number {
-    let marked = 0
-    let above = this.sacked
-    for (let i = this.head; i < this.head + this.count && above > 0; i++) {
-      const flags = this.flags[i] as number
-      const n = this.endOf(i) - (this.starts[i] as number)
-      if ((flags & SACKED) !== 0) {
-        above -= n
-        continue
-      }
-      if ((flags & LOST) === 0) {
-        if (above <= threshold) continue
-        this.flags[i] = flags | LOST
-        this.lost += n
-        marked += n
-        this.lostHint = Math.min(this.lostHint, this.starts[i] as number)
-        ext.onLoss(this.starts[i] as number, this.endOf(i), now)
-      } else if ((flags & RETRANS) !== 0 && (this.sent[i] as number) + reorderUs < this.lastDeliveredSentAt) {
-        this.flags[i] = flags & ~RETRANS
-        this.retrans -= n
-        marked += n
-        this.lostHint = Math.min(this.lostHint, this.starts[i] as number)
-      }
-    }
-    return marked
   }
 
   /**
@@ -444,12 +409,6 @@ export class Flight {
       return
     }
     if (sent > report.sentAt) report.sentAt = sent
-    this.noteArrival(sent)
-  }
-
-  /** Something sent at `sentAt` is known to have arrived. */
-  noteArrival(sentAt: Micros): void {
-    if (sentAt > this.lastDeliveredSentAt) this.lastDeliveredSentAt = sentAt
   }
 
   private endOf(i: number): SeqOff {

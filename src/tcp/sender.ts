@@ -5,7 +5,8 @@ import { AckSample, type CongestionController, SSTHRESH_MAX } from './cc/control
 import type { TcpConfig } from './config.js'
 import type { SeqOff, TcpExtension } from './extension.js'
 import { RttEstimator } from './rtt.js'
-import { DUP_THRESH, ReorderMemory } from './recovery.js'
+import { DUP_THRESH } from './recovery.js'
+import { aged, REORDER_FRESH, type ReorderMemory, withReorderingSeen } from './reorder-memory.js'
 import { AckReport, type Flight } from './scoreboard.js'
 
 /** Bursts of a millisecond: Linux tcp_tso_autosize. */
@@ -42,8 +43,7 @@ export class Sender {
   isSillyAllowed = false
   /** RTO, zero-window probe or SYN timer: they exclude each other. */
   rexmitAt: Micros = NEVER
-  /** What recovery learnt about reordering (ReorderMemory). */
-  private reorder = ReorderMemory.FRESH
+  private reorder: ReorderMemory = REORDER_FRESH
   /** Last transmission of payload or FIN, in milliseconds (a small integer needs no box); 0: never. */
   private lastSentMs = 0
 
@@ -253,15 +253,15 @@ export class Sender {
       recovery.dupAcks = 0
     } else if (isDup) recovery.dupAcks++
     if (opts.sackCount > 0) this.takeSack(flight, opts, iss)
-    this.takeRtt(flight, echoMs, now)
+    this.takeRtt(echoMs, now)
     flight.rate(report)
-    if (report.isReordered) this.reorder = ReorderMemory.withSeen(this.reorder)
+    if (report.isReordered) this.reorder = withReorderingSeen(this.reorder)
     if (report.dsackLen > 0) this.reorder = recovery.onDsack(this.reorder, this.sndUna, this.sndNxt)
 
     if (recovery.isSpurious(report, echoMs)) recovery.undo(flight, this.cc, now)
     if (!recovery.isOpen && this.sndUna >= recovery.recoverAt) {
       recovery.leave(this.cc, mss, now)
-      if (report.dsackLen === 0) this.reorder = ReorderMemory.aged(this.reorder)
+      if (report.dsackLen === 0) this.reorder = aged(this.reorder)
     }
     if (recovery.onProbeAck(this.sndUna, report, isDup)) {
       this.cc.onCongestion(flightBefore, mss, now)
@@ -356,7 +356,7 @@ export class Sender {
    * Karn: an ACK that covers retransmitted data is ambiguous, and may have waited for it long after the rest arrived. Only an echo not
    * older than the latest transmission resolves that (RFC 7323 §4.1).
    */
-  private takeRtt(flight: Flight, echoMs: number, now: Micros): void {
+  private takeRtt(echoMs: number, now: Micros): void {
     if (report.resentAt < 0) {
       if (report.sentAt >= 0) this.rtt.sample(now - report.sentAt)
     } else if (echoMs >= 0 && echoMs >= Math.floor(report.resentAt / US_PER_MS)) {

@@ -15,7 +15,10 @@ interface Cell {
 export class NaiveFlight {
   start: number
   private cells: Cell[] = []
-  private lastArrivalSentAt = -1
+  /** RFC 8985 §5.3: sending instant, end and round trip of the latest-sent record that arrived. */
+  private rackSentAt = -1
+  private rackEnd = 0
+  private rackRtt = 0
 
   constructor(start: number) {
     this.start = start
@@ -54,13 +57,13 @@ export class NaiveFlight {
   }
 
   /** Bytes newly acknowledged, newly delivered; latest sending instants of what the ACK itself delivered. */
-  ack(una: number): { acked: number; delivered: number; sentAt: number; resentAt: number } {
+  ack(una: number, now = 0): { acked: number; delivered: number; sentAt: number; resentAt: number } {
+    for (let at = this.start; at < una; at++) if (this.cells[at - this.start]?.isSacked === false) this.arrived(at, una, now)
     const gone = this.cells.splice(0, Math.max(0, una - this.start))
     this.start = Math.max(this.start, una)
     this.split(this.start)
     const fresh = gone.filter((c) => !c.isSacked)
     const clear = fresh.filter((c) => !c.isAmbiguous)
-    for (const c of clear) this.lastArrivalSentAt = Math.max(this.lastArrivalSentAt, c.sentAt)
     return {
       acked: gone.length,
       delivered: fresh.length,
@@ -70,12 +73,12 @@ export class NaiveFlight {
   }
 
   /** Bytes newly SACKed. */
-  sack(left: number, right: number): number {
+  sack(left: number, right: number, now = 0): number {
     this.split(left)
     if (this.cells[right - 1 - this.start]?.isSacked === false) this.split(right)
     const fresh = this.cells.slice(left - this.start, right - this.start).filter((c) => !c.isSacked)
+    for (let at = left; at < right; at++) if (this.cells[at - this.start]?.isSacked === false) this.arrived(at, right, now)
     for (const c of fresh) {
-      if (!c.isAmbiguous) this.lastArrivalSentAt = Math.max(this.lastArrivalSentAt, c.sentAt)
       c.isSacked = true
       c.isLost = false
       c.isRetrans = false
@@ -83,29 +86,48 @@ export class NaiveFlight {
     return fresh.length
   }
 
-  noteArrival(sentAt: number): void {
-    this.lastArrivalSentAt = Math.max(this.lastArrivalSentAt, sentAt)
+  /** End of the record of byte `at`, as far as `limit`. */
+  private recordEnd(at: number, limit: number): number {
+    let end = at + 1
+    while (end < limit && this.cells[end - this.start]?.isStart === false) end++
+    return end
   }
 
-  /**
-   * RFC 6675 §4 by bytes: lost is what has more than `threshold` SACKed bytes above it. And what was retransmitted more than `reorder`
-   * before something that arrived, and has SACKed bytes above it, was lost again. Returns the bytes newly marked.
-   */
-  detectLoss(threshold: number, reorder: number): number {
+  private arrived(at: number, limit: number, now: number): void {
+    const { sentAt } = this.cells[at - this.start] as Cell
+    const end = this.recordEnd(at, limit)
+    if (sentAt < this.rackSentAt || (sentAt === this.rackSentAt && end <= this.rackEnd)) return
+    this.rackSentAt = sentAt
+    this.rackEnd = end
+    this.rackRtt = now - sentAt
+  }
+
+  /** RFC 8985 §6.2 step 5, byte by byte: bytes newly lost, and how long the reordering timer has to wait. */
+  detectByTime(window: number, now: number): { marked: number; wait: number } {
     let marked = 0
-    let above = this.sacked
-    for (const c of this.cells) {
-      if (c.isSacked) above--
-      if (c.isSacked || above === 0) continue
-      if (!c.isLost && above > threshold) {
-        c.isLost = true
-        marked++
-      } else if (c.isLost && c.isRetrans && c.sentAt + reorder < this.lastArrivalSentAt) {
-        c.isRetrans = false
-        marked++
+    let wait = 0
+    if (this.rackSentAt < 0) return { marked, wait }
+    this.cells.forEach((c, i) => {
+      if (c.isSacked || (c.isLost && !c.isRetrans)) return
+      const end = this.recordEnd(this.start + i, this.end)
+      if (c.sentAt > this.rackSentAt || (c.sentAt === this.rackSentAt && end >= this.rackEnd)) return
+      const left = c.sentAt + this.rackRtt + window - now
+      if (left > 0) {
+        wait = Math.max(wait, left)
+        return
       }
+      c.isLost = true
+      c.isRetrans = false
+      marked++
+    })
+    return { marked, wait }
+  }
+
+  unmarkLost(): void {
+    for (const c of this.cells) {
+      c.isLost = false
+      c.isRetrans = false
     }
-    return marked
   }
 
   /** The oldest record, at most `len` bytes of it. */

@@ -60,9 +60,9 @@ function play(rng: Rng, mix: Mix): number {
     } else if (what === 3 && inFlight > 0) {
       const una = n.start + rng.between(1, rng.chance(0.05) ? inFlight : Math.min(inFlight, mix.pushMax))
       step += `ack ${una}`
-      report.reset()
+      report.reset(now)
       f.ack(una, report)
-      const wanted = n.ack(una)
+      const wanted = n.ack(una, now)
       for (const key of ['acked', 'delivered', 'sentAt', 'resentAt'] as const) {
         if (report[key] !== wanted[key]) throw new Error(`${key} is ${report[key]}, not ${wanted[key]}, after ${step}`)
       }
@@ -71,18 +71,19 @@ function play(rng: Rng, mix: Mix): number {
       const left = n.start + (rng.chance(0.02) ? 0 : rng.between(1, inFlight - 1))
       const right = Math.min(n.end, left + rng.between(1, mix.sackMax))
       step += `sack ${left}:${right}`
-      report.reset()
+      report.reset(now)
       f.sack(left, right, report)
-      const fresh = n.sack(left, right)
+      const fresh = n.sack(left, right, now)
       if (report.newlySacked !== fresh || report.delivered !== fresh) throw new Error(`newly SACKed ${report.newlySacked}, not ${fresh}`)
     } else if (what === 8 && inFlight > 0) {
-      const [threshold, reorder] = [rng.below(2 * mix.pushMax), rng.below(100)]
-      step += `detect ${threshold} ${reorder}`
+      const window = rng.below(100)
+      step += `detect ${window}`
       const before = n.lost
       losses.bytes = 0
-      const found = f.detectLoss(threshold, reorder, losses, now)
-      const wanted = n.detectLoss(threshold, reorder)
-      if (found !== wanted) throw new Error(`newly lost ${found}, not ${wanted}, after ${step}`)
+      const found = f.detectByTime(window, losses, now)
+      const { marked, wait } = n.detectByTime(window, now)
+      if (found !== marked) throw new Error(`newly lost ${found}, not ${marked}, after ${step}`)
+      if (f.reorderWaitUs !== wait) throw new Error(`waits ${f.reorderWaitUs}, not ${wait}, after ${step}`)
       if (losses.bytes !== n.lost - before) throw new Error(`reported ${losses.bytes} as lost, not ${n.lost - before}`)
     } else if (what < 11) {
       const from = n.nextLost()
@@ -99,9 +100,9 @@ function play(rng: Rng, mix: Mix): number {
       f.markAllLost()
       n.markAllLost()
     } else if (rng.chance(0.1)) {
-      step += 'arrival'
-      f.noteArrival(now - 20)
-      n.noteArrival(now - 20)
+      step += 'undo'
+      f.unmarkLost()
+      n.unmarkLost()
     } else if (inFlight > 0) {
       const len = rng.between(1, mix.pushMax)
       step += `head ${len}`
@@ -113,7 +114,6 @@ function play(rng: Rng, mix: Mix): number {
   }
   return most
 }
-
 
 t.test('Flight does as its naive twin, which keeps one cell per byte', async (t) => {
   let most = 0
@@ -156,8 +156,8 @@ t.test('more than 1000 records, acknowledged in every pattern', async (t) => {
     }
     t.ok(f.records > 2000, `${f.records} records`)
     compare(f, n, 'sacks')
-    f.detectLoss(100, 0, new Losses(noQueue, noQueue), 2000)
-    n.detectLoss(100, 0)
+    f.detectByTime(0, new Losses(noQueue, noQueue), 9000)
+    n.detectByTime(0, 9000)
     compare(f, n, 'loss')
     while (n.end > n.start) {
       const una = Math.min(n.end, n.start + 1 + rng.below(300))
