@@ -3,7 +3,8 @@ import type { CongestionController } from './cc/controller.js'
 import type { SeqOff, TcpExtension } from './extension.js'
 import { isReorderingSeen, type ReorderMemory, reorderMult, widened } from './reorder-memory.js'
 import type { RttEstimator } from './rtt.js'
-import type { AckReport, Flight } from './scoreboard.js'
+import type { AckReport } from './ack-report.js'
+import type { Flight } from './scoreboard.js'
 
 /** RFC 5681 §3.2 */
 export const DUP_THRESH = 3

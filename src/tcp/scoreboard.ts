@@ -1,5 +1,7 @@
 import { type Micros, NEVER, US_PER_MS, US_PER_S } from '../base/time.js'
 import type { SeqOff, TcpExtension } from './extension.js'
+import type { AckReport } from './ack-report.js'
+import { Records } from './records.js'
 import { Recovery } from './recovery.js'
 
 const SACKED = 1
@@ -19,50 +21,6 @@ const KEEP = AMBIGUOUS | APP_LIMITED
  */
 export const RECORDS_MAX = 4096
 
-/** What one ACK told the scoreboard; a scratch object reused for every ACK. */
-export class AckReport {
-  /** Bytes newly cumulatively acknowledged. */
-  acked = 0
-  /** Bytes delivered for the first time, by ACK or SACK. */
-  delivered = 0
-  newlySacked = 0
-  /** Sending instant of the latest-sent unambiguous record that the cumulative ACK delivered, -1: none. */
-  sentAt: Micros = -1
-  /** The same for records that were sent more than once: their latest transmission. Only timestamps tell which one was answered. */
-  resentAt: Micros = -1
-  /** Bytes that a D-SACK reports as received twice (RFC 2883). */
-  dsackLen = 0
-  /** Something never retransmitted arrived behind what was delivered before: the path reorders. */
-  isReordered = false
-  /** Delivery rate in bytes per second over the interval of the latest-sent record delivered, 0: none (draft-cheng-iccrg-delivery-rate-estimation). */
-  rateBps = 0
-  isRateAppLimited = false
-  /** Flight.deliveredTotal when that record was sent. */
-  priorDelivered = -1
-  priorDeliveredAt: Micros = 0
-  sendElapsedUs: Micros = 0
-  /** Input: the ACK's time, the clock that it echoes in milliseconds (-1: none), and the smallest round trip known. */
-  now: Micros = 0
-  echoMs = -1
-  minRttUs: Micros = 0
-
-  reset(now: Micros = 0, echoMs = -1, minRttUs: Micros = 0): void {
-    this.now = now
-    this.echoMs = echoMs
-    this.minRttUs = minRttUs
-    this.dsackLen = 0
-    this.isReordered = false
-    this.rateBps = 0
-    this.isRateAppLimited = false
-    this.priorDelivered = -1
-    this.acked = 0
-    this.delivered = 0
-    this.newlySacked = 0
-    this.sentAt = -1
-    this.resentAt = -1
-  }
-}
-
 /**
  * The bytes in flight as a partition of [sndUna, sndNxt) into records, oldest first. One record per transmission
  * (a super-segment of 60 KB is one); SACK blocks, losses and partial retransmissions split records.
@@ -72,17 +30,7 @@ export class AckReport {
  *
  * It exists only while something is in flight; `FlightPool` recycles it.
  */
-export class Flight {
-  private starts = new Float64Array(16)
-  private sent = new Float64Array(16)
-  private flags = new Uint8Array(16)
-  /** Per record, for the delivery rate: deliveredTotal, its instant, and the start of the send interval when it was sent. */
-  private priorDelivered = new Float64Array(16)
-  private priorDeliveredAt = new Float64Array(16)
-  private firstSent = new Float64Array(16)
-  private head = 0
-  private count = 0
-  end: SeqOff = 0
+export class Flight extends Records {
   /** Bytes SACKed, lost and not SACKed, retransmitted and not yet acknowledged. */
   sacked = 0
   lost = 0
@@ -146,10 +94,6 @@ export class Flight {
 
   get isEmpty(): boolean {
     return this.count === 0
-  }
-
-  get records(): number {
-    return this.count
   }
 
   /** Oldest byte in flight. */
@@ -409,92 +353,6 @@ export class Flight {
       return
     }
     if (sent > report.sentAt) report.sentAt = sent
-  }
-
-  private endOf(i: number): SeqOff {
-    return i + 1 < this.head + this.count ? (this.starts[i + 1] as number) : this.end
-  }
-
-  /** Index of the record that holds byte `at` (start <= at < end). */
-  private find(at: SeqOff): number {
-    let lo = this.head
-    let hi = this.head + this.count - 1
-    while (lo < hi) {
-      const mid = (lo + hi + 1) >> 1
-      if ((this.starts[mid] as number) <= at) lo = mid
-      else hi = mid - 1
-    }
-    return lo
-  }
-
-  /** Index of the first record that begins at or behind `at`; behind the last record when there is none. */
-  private firstFrom(at: SeqOff): number {
-    if (at >= this.end || this.count === 0) return this.head + this.count
-    const i = this.find(at)
-    return (this.starts[i] as number) >= at ? i : i + 1
-  }
-
-  /** Makes `at` the start of a record and returns its index; past the end of the flight, the index behind the last record. */
-  private splitAt(at: SeqOff): number {
-    if (at >= this.end || this.count === 0) return this.head + this.count
-    const i = this.find(at)
-    if ((this.starts[i] as number) >= at) return i
-    const j = i + 1
-    this.openGap(j)
-    this.starts[j] = at
-    this.sent[j] = this.sent[j - 1] as number
-    this.priorDelivered[j] = this.priorDelivered[j - 1] as number
-    this.priorDeliveredAt[j] = this.priorDeliveredAt[j - 1] as number
-    this.firstSent[j] = this.firstSent[j - 1] as number
-    this.flags[j] = this.flags[j - 1] as number
-    this.count++
-    return j
-  }
-
-  /** Opens a gap at index `i`; the caller made sure of the room. */
-  private openGap(i: number): void {
-    const stop = this.head + this.count
-    this.starts.copyWithin(i + 1, i, stop)
-    this.sent.copyWithin(i + 1, i, stop)
-    this.priorDelivered.copyWithin(i + 1, i, stop)
-    this.priorDeliveredAt.copyWithin(i + 1, i, stop)
-    this.firstSent.copyWithin(i + 1, i, stop)
-    this.flags.copyWithin(i + 1, i, stop)
-  }
-
-  /** Room for `n` more records behind the last; may move all of them, so indices do not survive it. */
-  private ensure(n: number): void {
-    const end = this.head + this.count
-    if (end + n <= this.starts.length) return
-    if (this.head >= this.starts.length >> 2 && this.head >= n) {
-      this.starts.copyWithin(0, this.head, end)
-      this.sent.copyWithin(0, this.head, end)
-      this.priorDelivered.copyWithin(0, this.head, end)
-      this.priorDeliveredAt.copyWithin(0, this.head, end)
-      this.firstSent.copyWithin(0, this.head, end)
-      this.flags.copyWithin(0, this.head, end)
-    } else this.grow()
-    this.head = 0
-  }
-
-  private grow(): void {
-    const len = this.starts.length * 2
-    this.starts = this.moved(this.starts, new Float64Array(len))
-    this.sent = this.moved(this.sent, new Float64Array(len))
-    this.priorDelivered = this.moved(this.priorDelivered, new Float64Array(len))
-    this.priorDeliveredAt = this.moved(this.priorDeliveredAt, new Float64Array(len))
-    this.firstSent = this.moved(this.firstSent, new Float64Array(len))
-    this.flags = this.moved(this.flags, new Uint8Array(len))
-  }
-
-  private moved<A extends Float64Array | Uint8Array>(from: A, to: A): A {
-    to.set(from.subarray(this.head, this.head + this.count))
-    return to
-  }
-
-  /** Capacity in records, for the pool. */
-  get capacity(): number {
-    return this.starts.length
   }
 }
 

@@ -7,7 +7,8 @@ import type { SeqOff, TcpExtension } from './extension.js'
 import { RttEstimator } from './rtt.js'
 import { DUP_THRESH } from './recovery.js'
 import { aged, REORDER_FRESH, type ReorderMemory, withReorderingSeen } from './reorder-memory.js'
-import { AckReport, type Flight } from './scoreboard.js'
+import { AckReport } from './ack-report.js'
+import type { Flight } from './scoreboard.js'
 
 /** Bursts of a millisecond: Linux tcp_tso_autosize. */
 const BURSTS_PER_S = 1000

@@ -1,6 +1,7 @@
 import t from 'tap'
 import type { Rng } from '../../../src/base/rng.js'
-import { AckReport, Flight, FlightPool, RECORDS_MAX } from '../../../src/tcp/scoreboard.js'
+import { AckReport } from '../../../src/tcp/ack-report.js'
+import { Flight, FlightPool, RECORDS_MAX } from '../../../src/tcp/scoreboard.js'
 import { NaiveFlight } from '../../oracle/naive-flight.js'
 import { forSeeds } from '../../oracle/seeds.js'
 import { PlainFlow } from '../../../src/tcp/plain.js'
