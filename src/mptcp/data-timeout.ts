@@ -72,7 +72,7 @@ function queueHole(c: MptcpConnection, now: Micros): void {
   for (let i = 0; i < c.subflows.length; i++) {
     const s = c.subflows[i] as Subflow
     if (!s.isLive || s.tx === null) continue
-    if (s.tx.hasSwallowed(una)) {
+    if (s.tx.hasSwallowed(una, c.isChecksummed)) {
       // a peer that has fallen back would take a copy for new data: before there is one, RFC 8684 §3.7 applies
       if (s.bareRun > 0 && mayFallBack(c, s)) {
         onStripped(c, s, FB_STRIPPED, now)
@@ -92,7 +92,8 @@ function queueHole(c: MptcpConnection, now: Micros): void {
     // would be taken for new data by a peer that has fallen back
     const isStale = s.rtoCount > 0 && c.hasOther(s)
     if (isStale && except < 0) except = s.id
-    const from = isStale ? Infinity : s.tx.minUnacked()
+    const isIncomplete = c.isChecksummed && s.tx.isPartOfCurrent(una)
+    const from = isStale ? Infinity : isIncomplete ? una : s.tx.minUnacked()
     if (from < carried) {
       carried = from
       carrier = s

@@ -130,10 +130,21 @@ export class TxMappings {
     return n
   }
 
-  /** Whether the byte `off` was acknowledged on the subflow and, since it still stands here, not at the data level. */
-  hasSwallowed(off: DataOff): boolean {
+  /**
+   * Whether the byte `off` was acknowledged on the subflow and, since it still stands here, not at the data level.
+   * @param wholeOnly the peer can use a mapping only when all of it has come (checksums): a part of one proves nothing.
+   */
+  hasSwallowed(off: DataOff, wholeOnly: boolean): boolean {
     for (let i = 0; i < this.acked; i++) if (this.dataAt(i) <= off && off < this.dataEndAt(i)) return true
-    return false
+    const i = this.acked
+    if (wholeOnly || i === this.count) return false
+    return this.dataAt(i) <= off && off < this.dataAt(i) + (this.unackedFrom(i) - this.seqAt(i))
+  }
+
+  /** Whether `off` lies in a mapping that is acknowledged in part: the rest of it is still on its way. */
+  isPartOfCurrent(off: DataOff): boolean {
+    const i = this.acked
+    return i < this.count && this.una > this.seqAt(i) && this.dataAt(i) <= off && off < this.dataEndAt(i)
   }
 
   /**

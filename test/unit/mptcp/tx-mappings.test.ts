@@ -37,14 +37,32 @@ t.test('rfc8684 3.3.2: a mapping is forgotten only when both levels have acknowl
   t.equal(m.retire(200), 0, 'DATA_ACK alone')
   m.ackTo(101)
   t.equal(m.count, 2)
-  t.ok(m.hasSwallowed(50))
-  t.notOk(m.hasSwallowed(150))
+  t.ok(m.hasSwallowed(50, true))
+  t.notOk(m.hasSwallowed(150, false))
   t.equal(m.retire(99), 0)
   t.equal(m.retire(200), 1)
-  t.notOk(m.hasSwallowed(50))
+  t.notOk(m.hasSwallowed(50, true))
   m.ackTo(201)
   t.equal(m.retire(200), 1)
   t.equal(m.count, 0)
+})
+
+t.test('a part of a mapping that was acknowledged on the subflow alone counts as swallowed only without checksums', async (t) => {
+  const m = new TxMappings()
+  m.push(1, 0, 100, -1)
+  m.push(101, 100, 100, -1)
+  m.ackTo(51)
+  for (const wholeOnly of [false, true]) {
+    t.equal(m.hasSwallowed(0, wholeOnly), !wholeOnly)
+    t.equal(m.hasSwallowed(50, wholeOnly), false)
+  }
+  t.equal(m.isPartOfCurrent(0), true)
+  t.equal(m.isPartOfCurrent(99), true)
+  t.equal(m.isPartOfCurrent(100), false)
+  m.ackTo(101)
+  t.equal(m.hasSwallowed(99, true), true)
+  t.equal(m.hasSwallowed(100, false), false)
+  t.equal(m.isPartOfCurrent(100), false)
 })
 
 t.test('the smallest unacknowledged DataOff agrees with a search through all bytes', async (t) => {
