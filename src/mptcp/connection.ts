@@ -1,4 +1,4 @@
-import type { Tuple } from '../base/address.js'
+import type { IpAddress, Tuple } from '../base/address.js'
 import type { TxRing } from '../base/rings.js'
 import type { StreamQueue } from '../base/stream-queue.js'
 import { type Micros, NEVER } from '../base/time.js'
@@ -16,7 +16,8 @@ import { TcpEndpoint } from '../tcp/endpoint.js'
 import type { SeqOff } from '../tcp/extension.js'
 import * as st from '../tcp/state.js'
 import { CAPABLE_CHECKSUM, CAPABLE_DENY_JOIN, type MptcpOptions, RST_MIDDLEBOX, RST_UNSPECIFIED } from '../wire/mptcp-options.js'
-import { onLinger, onSubflowDown, stepClose } from './close.js'
+import { Addresses } from './addresses.js'
+import { bestSubflow, onLinger, onSubflowDown, stepClose } from './close.js'
 import { DataRtx } from './data-rtx.js'
 import { isTimed, onDataTimeout, onSubflowRto, timeoutPeriod } from './data-timeout.js'
 import type { ConnectionEnv, MptcpConfig, SynHolder } from './env.js'
@@ -47,6 +48,11 @@ export const C_DONE = 32
 export const C_FALLBACK = 64
 /** A subflow came up or went down. */
 export const C_SUBFLOW = 128
+/** The peer has announced or withdrawn addresses, see `addressing`. */
+export const C_ADDRESSES = 256
+
+/** Repetitions of a FASTCLOSE on an ACK (RFC 8684 §3.5). */
+const FASTCLOSE_TRIES = 3
 
 /**
  * One connection: two stream queues, which belong to its creator too (the application side fills one and drains the other), and a list
@@ -91,6 +97,12 @@ export class MptcpConnection implements SchedulerView {
   /** Subflows send their FINs. */
   isClosing = false
   isFastclosing = false
+  /** The subflow whose ACKs carry FASTCLOSE (§3.5 option A), null: RSTs do. */
+  fastcloseOn: Subflow | null = null
+  private fastcloseAt: Micros = NEVER
+  private fastcloseTries = 0
+  /** Address signalling, null while there was none. */
+  addresses: Addresses | null = null
   /** DATA_FINs sent; a pure ACK with the first one was asked for. */
   dataFins = 0
   isDataFinAsked = false
@@ -163,12 +175,55 @@ export class MptcpConnection implements SchedulerView {
     return this.openJoin(path, now)
   }
 
+  /** Address signalling; made on first use. Commands before both keys are known are refused by `announce` and `withdraw` below. */
+  get addressing(): Addresses {
+    if (this.addresses === null) this.addresses = new Addresses(this)
+    return this.addresses
+  }
+
+  /** Announces `address` under `id` (1-255) to the peer. @param port 0: the port of the subflow. False: not now, or the id is taken. */
+  announce(id: number, address: IpAddress, port: number): boolean {
+    if (!this.isMptcp || this.isClosed || !this.isFullyEstablished) return false
+    return this.addressing.announce(id, address, port)
+  }
+
+  /** Tells the peer that our address `id` is gone. Subflows by it are the caller's to close. */
+  withdraw(id: number): boolean {
+    if (!this.isMptcp || this.isClosed || !this.isFullyEstablished) return false
+    this.addressing.withdraw(id)
+    return true
+  }
+
+  /** Asks the peer to use subflow `s` only when nothing else is left, or again as any other (RFC 8684 §3.3.8). */
+  setBackup(s: Subflow, isBackup: boolean, now: Micros): void {
+    if (!this.isMptcp || s.isBackupHere === isBackup) return
+    s.isBackupHere = isBackup
+    if (!s.isUsable) return
+    s.isPrioDue = true
+    s.answer()
+    this.onPriority(s, now)
+  }
+
+  /** Closes a working subflow by FIN (not by REMOVE_ADDR, RFC 8684 §3.4.2). False: it is the last one. */
+  closeSubflow(s: Subflow): boolean {
+    if (!this.hasOther(s)) return false
+    s.isFinForced = true
+    return true
+  }
+
+  /** The peer's addresses have changed. */
+  onAddresses(): void {
+    this.events |= C_ADDRESSES
+  }
+
   /** A SYN with MP_JOIN for our token. False: refuse it by RST with MP_TCPRST (RFC 8684 §3.2). */
   acceptJoin(half: SynHolder, m: MptcpOptions, now: Micros): boolean {
     const n = this.env.counters
     n.MPJoinSynRx++
     if (m.joinBackup) n.MPJoinSynBackupRx++
-    if (!this.mayJoin) {
+    const first = this.initialTuple
+    const isInitial = first !== null && first.localPort === half.tuple.localPort && first.local.equals(half.tuple.local)
+    if (!this.mayJoin || (isInitial && this.cfg.denyJoinInitial)) {
       n.MPJoinRejected++
       return false
     }
@@ -188,15 +243,22 @@ export class MptcpConnection implements SchedulerView {
   private openJoin(path: Path, now: Micros): boolean {
     const first = this.initialTuple
     // C forbids every join that ends at the initial address and port, through a detour too (RFC 8684 §3.1)
-    if (!this.mayJoin || this.peerDeniesJoin || first === null) return false
+    if (!this.mayJoin || first === null) return false
     const remote = path.destination ?? first.remote
     const port = path.destination !== null && path.destinationPort !== 0 ? path.destinationPort : first.remotePort
+    if (this.peerDeniesJoin && !this.endsElsewhere(path, remote, port, first)) return false
     const tuple = this.env.openFlow(path, remote, port)
     if (tuple === null) return false
     const join = new JoinState(this.env.host.rng())
     const s = this.addSubflow(path, true, join, (sub) => new TcpEndpoint(this.cfg.tcp, tuple, this.env.host.rng(), sub, sub, sub))
     s.ep.connect(now)
     return true
+  }
+
+  /** Known to end elsewhere than the initial subflow: at an address that the peer itself has announced. A detour leads who knows where. */
+  private endsElsewhere(path: Path, remote: IpAddress, port: number, first: Tuple): boolean {
+    if (path.destination === null || (remote.equals(first.remote) && port === first.remotePort)) return false
+    return this.addresses !== null && this.addresses.isAnnounced(remote, port)
   }
 
   private initialTuple: Tuple | null = null
@@ -230,7 +292,7 @@ export class MptcpConnection implements SchedulerView {
     if (this.waiting !== null && this.isFullyEstablished) this.openWaiting(now)
     if (this.isReleaseDue) this.release()
     if (tx.count === tx.slots) return true
-    if (this.isMptcp) {
+    if (this.isMptcp && !this.isFastclosing) {
       stepClose(this, now)
       if (this.rtx.count > 0) sendReinjections(this, tx, now)
       sendNew(this, tx, now)
@@ -244,7 +306,8 @@ export class MptcpConnection implements SchedulerView {
 
   /** Deadline for `onTimeout`. Changes inside the other methods only. */
   nextTimeout(): Micros {
-    let at = Math.min(this.rtx.deadline, this.lingerAt)
+    let at = Math.min(this.rtx.deadline, this.lingerAt, this.fastcloseAt)
+    if (this.addresses !== null) at = Math.min(at, this.addresses.nextTimeout())
     for (let i = 0; i < this.subflows.length; i++) {
       const t = (this.subflows[i] as Subflow).ep.nextTimeout()
       if (t < at) at = t
@@ -259,6 +322,8 @@ export class MptcpConnection implements SchedulerView {
     }
     if (this.rtx.deadline <= now) onDataTimeout(this, now)
     if (this.lingerAt <= now) onLinger(this, now)
+    if (this.fastcloseAt <= now) this.repeatFastclose(now)
+    if (this.addresses !== null && this.addresses.nextTimeout() <= now) this.addresses.onTimeout(now)
   }
 
   takeEvents(): number {
@@ -271,19 +336,40 @@ export class MptcpConnection implements SchedulerView {
     return connectionInfo(this)
   }
 
-  /** Resets everything: MP_FASTCLOSE in RST form on each subflow (RFC 8684 §3.5 option R), or a plain RST. */
+  /** Resets everything: MP_FASTCLOSE in RST form on each subflow (RFC 8684 §3.5 option R), in ACK form if so configured, or a plain RST. */
   abort(now: Micros): void {
     if (this.isClosed && this.subflows.length === 0) return
     if (this.isMptcp && !this.isClosed) {
       this.isFastclosing = true
       this.env.counters.MPFastcloseTx++
+      const s = this.cfg.isFastcloseAcked ? bestSubflow(this) : null
+      if (s !== null && s.isUsable) {
+        this.fastcloseOn = s
+        this.fastcloseAt = now + s.ep.baseRtoUs()
+        s.answer()
+      }
     }
     for (const s of this.subflows) {
-      if (!s.isLive) continue
+      if (!s.isLive || s === this.fastcloseOn) continue
       if (this.isFastclosing) s.rstReason = RST_UNSPECIFIED
       s.ep.abort()
     }
     this.finish(st.CAUSE_ABORTED, now)
+  }
+
+  /** No RST came: again, three times, and then it goes out on a RST (RFC 8684 §3.5). */
+  private repeatFastclose(now: Micros): void {
+    const s = this.fastcloseOn
+    this.fastcloseAt = NEVER
+    if (s === null || !s.isLive) return
+    if (++this.fastcloseTries > FASTCLOSE_TRIES) {
+      s.rstReason = RST_UNSPECIFIED
+      s.ep.abort()
+      return
+    }
+    this.env.counters.MPFastcloseTx++
+    this.fastcloseAt = now + s.ep.baseRtoUs() * 2 ** this.fastcloseTries
+    s.answer()
   }
 
   private onSubflowEvents(s: Subflow, e: number, now: Micros): void {
@@ -291,6 +377,8 @@ export class MptcpConnection implements SchedulerView {
     if ((e & st.EV_CLOSED) === 0 || !s.isLive) return
     this.scheduler.onEvent(SUBFLOW_DOWN, this.subflows.indexOf(s), now)
     this.events |= C_SUBFLOW
+    if (this.addresses !== null) this.addresses.onSubflowDown(s)
+    if (s === this.fastcloseOn) this.fastcloseAt = NEVER
     onSubflowDown(this, s, now)
   }
 

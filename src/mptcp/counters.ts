@@ -43,7 +43,13 @@ export class MptcpCounters {
   // signals
   AddAddr = 0
   AddAddrDrop = 0
+  AddAddrTx = 0
+  EchoAdd = 0
+  EchoAddTx = 0
+  PortAdd = 0
   RmAddr = 0
+  RmAddrTx = 0
+  RmSubflow = 0
   MPPrioTx = 0
   MPPrioRx = 0
   MPFailTx = 0
@@ -75,6 +81,10 @@ export class MptcpCounters {
   UnmappedReset = 0
   /** Subflows reset because they pinned the send buffer (MP_TCPRST reason 4). */
   PinnedReset = 0
+  /** Announcements whose HMAC was wrong. */
+  AddAddrHMacFailure = 0
+  /** Bytes sent again on a faster subflow because a slow one blocked the window. */
+  OpportunisticBytes = 0
   /** Connections without any subflow that were given up. */
   BreakBeforeMakeTimeout = 0
 }

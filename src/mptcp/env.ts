@@ -50,6 +50,8 @@ export interface MptcpConfig {
   /** Repetitions of an unanswered third ACK of a join, and of FASTCLOSE (RFC 8684 §3.5: 3). */
   readonly joinAckTries: number
   readonly maxSubflows: number
+  /** `abort` sends FASTCLOSE on an ACK and repeats it until a RST comes (RFC 8684 §3.5 option A), instead of on RSTs (option R, as Linux). */
+  readonly isFastcloseAcked: boolean
   /** How long a connection without any subflow is kept (RFC 8684 §3.3.3; Linux close_timeout: 60 s). */
   readonly breakBeforeMakeUs: Micros
   readonly scheduler: SchedulerFactory
@@ -67,6 +69,7 @@ export function mptcpConfig(over: Partial<MptcpConfig> = {}): MptcpConfig {
     capableTries: 3,
     joinAckTries: 5,
     maxSubflows: 8,
+    isFastcloseAcked: false,
     breakBeforeMakeUs: 60 * US_PER_S,
     scheduler: minRtt,
     txMappings: new TxMappingsPool(),

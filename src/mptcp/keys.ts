@@ -1,4 +1,5 @@
-import { readI32, writeI32 } from '../base/bytes.js'
+import type { IpAddress } from '../base/address.js'
+import { readI32, writeI32, writeU16 } from '../base/bytes.js'
 import type { Hash, Host } from '../base/host.js'
 
 /** A host's key and what RFC 8684 §3.1 derives from it. 64-bit values as two int32 words. Never logged. */
@@ -48,6 +49,31 @@ export function joinHmac(hash: Hash, sender: KeyMaterial, receiver: KeyMaterial,
   const message = new Uint8Array(8)
   writeI32(message, 0, senderNonce)
   writeI32(message, 4, receiverNonce)
+  return hash.hmacSha256(keyPair(sender, receiver), message)
+}
+
+/** Bytes of the HMAC in ADD_ADDR, rightmost ones (RFC 8684 §3.4.1). */
+export const ADD_ADDR_HMAC_LEN = 8
+
+/** HMAC of an announcement: id, address, port (two zero octets when there is none). 32 bytes, of which the last 8 are sent. */
+export function addAddrHmac(
+  hash: Hash,
+  sender: KeyMaterial,
+  receiver: KeyMaterial,
+  id: number,
+  address: IpAddress,
+  port: number,
+): Uint8Array {
+  const len = address.isV4 ? 4 : 16
+  const message = new Uint8Array(1 + len + 2)
+  message[0] = id
+  if (!address.isV4) {
+    writeI32(message, 1, address.w0)
+    writeI32(message, 5, address.w1)
+    writeI32(message, 9, address.w2)
+  }
+  writeI32(message, len - 3, address.w3)
+  writeU16(message, 1 + len, port)
   return hash.hmacSha256(keyPair(sender, receiver), message)
 }
 

@@ -3,12 +3,14 @@ import type { Micros } from '../base/time.js'
 import { ON_CONTINUE, ON_DROP, ON_RESET, type OptionsVerdict, type SeqOff } from '../tcp/extension.js'
 import { dataOffOf32, dataOffOf64, dsnHiOf, dsnLoOf, dssPseudoSum } from '../wire/dsn.js'
 import {
+  HAS_ADD_ADDR,
   HAS_CAPABLE,
   HAS_DSS,
   HAS_FAIL,
   HAS_FASTCLOSE,
   HAS_JOIN,
   HAS_PRIO,
+  HAS_REMOVE_ADDR,
   type MptcpOptions,
   RST_MIDDLEBOX,
   RST_MPTCP_ERROR,
@@ -59,7 +61,7 @@ export function readOptions(s: Subflow, pkt: Packet, opts: TcpOptions, segOff: S
   if (m.present === 0) return readBare(s, ackOff, now)
   if (ackOff >= s.ackedSeq) s.bareRun = 0 // an overtaken segment says nothing about now
   if ((m.present & ~(HAS_DSS | HAS_CAPABLE)) !== 0) {
-    const verdict = readSignals(s, m, now)
+    const verdict = readSignals(s, pkt, m, now)
     if (verdict !== ON_CONTINUE) return verdict
   }
   if ((m.present & HAS_CAPABLE) !== 0 && m.capableDataLen > 0 && !s.isActive && !s.isJoin) {
@@ -143,7 +145,7 @@ export function onUnmapped(s: Subflow, seqOff: SeqOff, len: number, now: Micros)
   return UNMAPPED_PLAIN
 }
 
-function readSignals(s: Subflow, m: MptcpOptions, now: Micros): OptionsVerdict {
+function readSignals(s: Subflow, pkt: Packet, m: MptcpOptions, now: Micros): OptionsVerdict {
   const n = s.conn.env.counters
   if ((m.present & HAS_FASTCLOSE) !== 0) {
     const verdict = readFastclose(s, m, now)
@@ -158,6 +160,7 @@ function readSignals(s: Subflow, m: MptcpOptions, now: Micros): OptionsVerdict {
     s.isPeerBackup = m.prioBackup
     s.conn.onPriority(s, now)
   }
+  if ((m.present & (HAS_ADD_ADDR | HAS_REMOVE_ADDR)) !== 0 && s.conn.isMptcp) s.conn.addressing.onOptions(s, pkt, m, now)
   if ((m.present & HAS_FAIL) !== 0) return readFail(s, m, now)
   return ON_CONTINUE
 }

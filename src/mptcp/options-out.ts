@@ -1,5 +1,6 @@
 import type { Micros } from '../base/time.js'
 import {
+  ACK_ALONE,
   ACK_NONE,
   KIND_ACK3,
   KIND_DATA,
@@ -23,9 +24,11 @@ import {
   writeJoinAck,
   writeJoinSyn,
   writeJoinSynAck,
+  writePrio,
   writeTcpRst,
 } from '../wire/mptcp-options.js'
 import { pad } from '../wire/tcp-options.js'
+import type { Addresses } from './addresses.js'
 import { dssChecksum, sumQueue } from './dss-checksum.js'
 import { capableFlags, type JoinState } from './handshake.js'
 import type { KeyMaterial } from './keys.js'
@@ -42,6 +45,7 @@ const JOIN_ACK_LEN = 24
 const FAIL_LEN = 12
 const FASTCLOSE_LEN = 12
 const TCPRST_LEN = 4
+const PRIO_LEN = 3
 
 /**
  * A data segment repeats the DATA_ACK when the window has opened that much since the last one: without a DATA_ACK the peer must
@@ -71,7 +75,7 @@ function wantedLen(s: Subflow, kind: SegmentKind, room: number): number {
     case KIND_DATA:
       return pad4(dataLen(s, room))
     default:
-      return ackLen(s)
+      return ackLen(s, kind, room)
   }
 }
 
@@ -87,7 +91,8 @@ function resetLen(s: Subflow): number {
 }
 
 function hasFastclose(s: Subflow): boolean {
-  return s.conn.isFastclosing && s.conn.isMptcp
+  const c = s.conn
+  return c.isFastclosing && c.isMptcp && (c.fastcloseOn === null || c.fastcloseOn === s)
 }
 
 /** DSS of a data segment; with MP_CAPABLE instead it is never longer (24 bytes, and no 8-byte DATA_ACK before a DSS came). */
@@ -106,12 +111,22 @@ function dataAckLen(s: Subflow): 0 | 4 | 8 {
   return rcv.uses64 ? 8 : 4
 }
 
-function ackLen(s: Subflow): number {
+function ackLen(s: Subflow, kind: SegmentKind, room: number): number {
   if (s.phase === PHASE_JOINING) return JOIN_ACK_LEN
   if (s.phase === PHASE_SYN) return 0
   if (isCapableAck(s)) return CAPABLE_ACK_LEN
+  const addresses = s.conn.addresses
+  if (kind === KIND_PURE_ACK && s.ackWish === ACK_ALONE && addresses !== null && s.conn.isMptcp) {
+    const alone = addresses.aloneLen(s)
+    if (alone > 0) return alone
+  }
   const ack = s.conn.rcv.uses64 ? 8 : 4
-  if (s.isFailDue) return FAIL_LEN + pad4(dssLen(ack, 0, false))
+  const bare = dssLen(ack, 0, false)
+  if (hasFastclose(s)) return FASTCLOSE_LEN + pad4(bare)
+  if (s.isFailDue) return FAIL_LEN + pad4(bare)
+  const fixed = s.isPrioDue ? bare + PRIO_LEN : bare
+  const remove = addresses === null ? 0 : addresses.removeLen(s, room - fixed)
+  if (s.isPrioDue || remove > 0) return Math.min(room, pad4(fixed + remove))
   return pad4(dssLen(ack, s.conn.isDataFinDue ? 8 : 0, s.conn.isChecksummed))
 }
 
@@ -151,7 +166,7 @@ export function writeOptions(
     case KIND_ACK3:
     case KIND_PURE_ACK:
     case KIND_FIN:
-      return writeAck(s, mem, off, now)
+      return writeAck(s, kind, mem, off, room, now)
   }
 }
 
@@ -201,10 +216,25 @@ function writeFailOf(s: Subflow, mem: Uint8Array, off: number, at: DataOff): num
   return writeFail(mem, off, dsnHiOf(remote.idsnHi, remote.idsnLo, at), dsnLoOf(remote.idsnLo, at))
 }
 
-function writeAck(s: Subflow, mem: Uint8Array, off: number, now: Micros): number {
+function writeAck(s: Subflow, kind: SegmentKind, mem: Uint8Array, off: number, room: number, now: Micros): number {
   const c = s.conn
+  const { addresses } = c
   let at = off
+  const wasAlone = s.ackWish === ACK_ALONE
   s.ackWish = ACK_NONE
+  if (
+    kind === KIND_PURE_ACK &&
+    wasAlone &&
+    addresses !== null &&
+    c.isMptcp &&
+    s.phase !== PHASE_JOINING &&
+    !isCapableAck(s) &&
+    addresses.aloneLen(s) > 0
+  ) {
+    const n = addresses.writeAlone(s, mem, off, now)
+    addresses.prompt()
+    return n
+  }
   s.isAnswerDue = false
   if (s.phase === PHASE_JOINING) {
     s.onJoinAckSent(now)
@@ -229,12 +259,35 @@ function writeAck(s: Subflow, mem: Uint8Array, off: number, now: Micros): number
     withFin = false
   }
   if (s.phase === PHASE_PLAIN || s.phase === PHASE_SYN || !c.isMptcp) return at - off
+  if (hasFastclose(s)) {
+    const remote = c.remoteKey as KeyMaterial
+    at += writeFastclose(mem, at, remote.hi, remote.lo)
+    withFin = false
+  }
+  const signals = writeSmallSignals(s, kind, mem, at, room - (at - off) - dssLen(c.rcv.uses64 ? 8 : 4, 0, false))
+  at += signals
+  if (signals > 0) withFin = false
   if (withFin) {
     // §3.3.3: alone it has subflow sequence 0 and length 1, and its checksum covers the pseudo-header only
     c.onDataFinSent()
     at += writeMapping(s, mem, at, c.rcv.uses64 ? 8 : 4, c.snd.nxt, 0, 1, c.isChecksummed ? 0 : -1, true)
   } else at += writeMapping(s, mem, at, c.rcv.uses64 ? 8 : 4, -1, 0, 0, -1, false)
   return pad(mem, off, at - off)
+}
+
+/** MP_PRIO and REMOVE_ADDR, which share an ACK with a DSS but not with a DATA_FIN. Unpadded: the DSS follows. */
+function writeSmallSignals(s: Subflow, kind: SegmentKind, mem: Uint8Array, off: number, room: number): number {
+  const c = s.conn
+  if (kind !== KIND_PURE_ACK || s.isFailDue || hasFastclose(s)) return 0
+  let at = off
+  if (s.isPrioDue) {
+    s.isPrioDue = false
+    c.env.counters.MPPrioTx++
+    at += writePrio(mem, at, s.isBackupHere)
+  }
+  const len = c.addresses === null ? 0 : c.addresses.removeLen(s, room - (at - off))
+  if (len > 0) at += (c.addresses as Addresses).writeRemove(mem, at, len)
+  return at - off
 }
 
 function writeData(s: Subflow, mem: Uint8Array, off: number, room: number, seqOff: SeqOff, run: Run, isRetransmit: boolean): number {

@@ -4,6 +4,7 @@ import type { Path } from '../pathmgr/path.js'
 import { GRANT_MAX, type SubflowView } from '../scheduler/scheduler.js'
 import type { TcpEndpoint } from '../tcp/endpoint.js'
 import {
+  ACK_ALONE,
   ACK_NONE,
   ACK_NOW,
   type AckWish,
@@ -126,6 +127,10 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   /** MP_FAIL (RFC 8684 §3.7): DataOff of the peer's mapping, -1: none. */
   failAt: DataOff = -1
   isFailDue = false
+  /** MP_PRIO is due: `isBackupHere` has changed. */
+  isPrioDue = false
+  /** Pure ACKs in a row that only carried an address signal. */
+  signalRun = 0
   /** MP_TCPRST for our RST, -1: none. */
   rstReason = -1
   isRstTransient = false
@@ -224,6 +229,12 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   answer(): void {
     this.ackWish = ACK_NOW
     this.isAnswerDue = true
+    this.isBlocked = false
+  }
+
+  /** An ACK with an address signal and nothing else. A due answer goes first. */
+  signal(): void {
+    if (this.ackWish === ACK_NONE) this.ackWish = ACK_ALONE
     this.isBlocked = false
   }
 
@@ -411,10 +422,12 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
 
   onOptions(pkt: Packet, opts: TcpOptions, segOff: SeqOff, ackOff: SeqOff, now: Micros): OptionsVerdict {
     this.silentProbes = 0
+    this.signalRun = 0
     return readOptions(this, pkt, opts, segOff, ackOff, now)
   }
 
   afterSegment(now: Micros): void {
+    this.conn.addresses?.prompt()
     if (this.staging !== null) this.drain(now)
     const rx = this.rx
     if (rx === null) return

@@ -39,7 +39,7 @@ export type OptionsVerdict = 0 | 1 | 2
 
 export const ACK_NONE = 0
 export const ACK_NOW = 1
-/** A pure ACK without timestamps, so that a large option fits (ADD_ADDR for IPv6 with port). */
+/** A pure ACK with unpadded timestamps, so that a large option fits (ADD_ADDR for IPv6 with port: 30 bytes). */
 export const ACK_ALONE = 2
 export type AckWish = 0 | 1 | 2
 

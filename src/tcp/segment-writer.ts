@@ -5,7 +5,7 @@ import { US_PER_MS, type Micros } from '../base/time.js'
 import { writeIpHeader } from '../wire/ip.js'
 import { seqOf } from '../wire/seq.js'
 import { ACK, finishTcp, writeTcpSegment } from '../wire/tcp.js'
-import { pad, writeSack, writeTimestamps } from '../wire/tcp-options.js'
+import { pad, writeBareTimestamps, writeSack, writeTimestamps } from '../wire/tcp-options.js'
 import type { TcpConfig } from './config.js'
 import { ACK_ALONE, KIND_DATA, KIND_RST, type Run, type SegmentKind, type SeqOff, type TcpExtension } from './extension.js'
 import { type Handshake, writeFastOpenPadded, writeSynOptions } from './handshake.js'
@@ -76,8 +76,12 @@ export function openSegment(
   const mem = tx.bytes
   const ext = ep.ext
   let opt = opt0
-  if (ep.hasTimestamps && kind !== KIND_RST && !(run === null && ext.wantsAck() === ACK_ALONE)) {
-    opt += writeTimestamps(mem, opt, timestamp(ep, now), ep.rcv.tsRecent)
+  if (ep.hasTimestamps && kind !== KIND_RST) {
+    // Never left out (RFC 7323 §3.2); without their padding they leave room for the largest option
+    const isTight = run === null && ext.wantsAck() === ACK_ALONE
+    const at = opt
+    const ts = timestamp(ep, now)
+    opt += isTight ? writeBareTimestamps(mem, at, ts, ep.rcv.tsRecent) : writeTimestamps(mem, at, ts, ep.rcv.tsRecent)
   }
   const extLen = ext.optionLen(kind, opt0 + OPTIONS_MAX - opt)
   if (run === null && ep.isSackOk && kind !== KIND_RST) {

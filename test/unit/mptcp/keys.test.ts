@@ -1,5 +1,7 @@
+import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { KeyMaterial, equalConstantTime, generateKey, joinHmac } from '../../../src/mptcp/keys.js'
+import { IpAddress } from '../../../src/base/address.js'
+import { ADD_ADDR_HMAC_LEN, addAddrHmac, KeyMaterial, equalConstantTime, generateKey, joinHmac } from '../../../src/mptcp/keys.js'
 import { testHost } from './harness.js'
 
 const { hash } = testHost(1)
@@ -77,4 +79,27 @@ t.test('constant-time comparison sees every bit', async (tt) => {
     if (equalConstantTime(a, 0, b, 0, 20)) tt.fail(`bit ${bit}`)
   }
   tt.ok(equalConstantTime(a, 1, a, 1, 19))
+})
+
+interface AddAddrVector {
+  readonly senderKey: string
+  readonly receiverKey: string
+  readonly addressId: number
+  readonly address: string
+  readonly port: number
+  readonly hmac: string
+}
+
+t.test('rfc8684 3.4.1: HMAC of ADD_ADDR by the golden vectors', async (tt) => {
+  const vectors = JSON.parse(readFileSync(new URL('../../vectors/add-addr.json', import.meta.url), 'utf8')) as AddAddrVector[]
+  tt.ok(vectors.length > 2)
+  for (const v of vectors) {
+    const b = Buffer.from(v.address, 'hex')
+    const address =
+      b.length === 4
+        ? IpAddress.v4(b.readInt32BE(0))
+        : new IpAddress(b.readInt32BE(0), b.readInt32BE(4), b.readInt32BE(8), b.readInt32BE(12))
+    const hmac = addAddrHmac(hash, key(v.senderKey), key(v.receiverKey), v.addressId, address, v.port)
+    tt.equal(hex(hmac.subarray(hmac.length - ADD_ADDR_HMAC_LEN)), v.hmac)
+  }
 })
