@@ -1,6 +1,15 @@
 import type { Micros } from '../base/time.js'
 import type { TcpOptions } from '../wire/tcp-options.js'
-import { pad, writeBareTimestamps, writeFastOpen, writeMss, writeSackPermitted, writeTimestamps, writeWscale } from '../wire/tcp-options.js'
+import {
+  OPT_NOP,
+  pad,
+  writeBareTimestamps,
+  writeFastOpen,
+  writeMss,
+  writeSackPermitted,
+  writeTimestamps,
+  writeWscale,
+} from '../wire/tcp-options.js'
 import type { TcpConfig } from './config.js'
 
 /** RFC 9293 §3.7.1: without an MSS option. */
@@ -68,7 +77,11 @@ export function writeSynOptions(
     off += writeSackPermitted(mem, off)
     off += writeBareTimestamps(mem, off, tsVal, tsEcr)
   } else if (ts) off += writeTimestamps(mem, off, tsVal, tsEcr)
-  else if (sack) off += pad(mem, off, writeSackPermitted(mem, off))
+  else if (sack) {
+    mem[off++] = OPT_NOP
+    mem[off++] = OPT_NOP
+    off += writeSackPermitted(mem, off)
+  }
   if (hasWscale) off += writeWscale(mem, off, cfg.windowScale)
   return off - at
 }

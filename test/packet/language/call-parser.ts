@@ -49,7 +49,7 @@ function parsePrimary(cursor: Cursor): Expr {
 
 function parseString(cursor: Cursor): Expr {
   let text = ''
-  while (cursor.isKind('string')) text += unescape(cursor.next().text)
+  while (cursor.isKind('string')) text += bytesOf(cursor.next().text)
   if (cursor.isKind('ellipsis')) {
     cursor.next()
     return { kind: 'any' }
@@ -58,7 +58,7 @@ function parseString(cursor: Cursor): Expr {
 }
 
 /** Escapes as in C; every character of the result is a byte. */
-function unescape(text: string): string {
+function bytesOf(text: string): string {
   return text.replace(/\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|[\s\S])/g, (_, e: string) => {
     if (e[0] === 'x' && e.length > 1) return String.fromCharCode(Number.parseInt(e.slice(1), 16))
     if (/^[0-7]+$/.test(e)) return String.fromCharCode(Number.parseInt(e, 8) & 255)

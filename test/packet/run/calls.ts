@@ -16,6 +16,16 @@ export interface Call {
   readonly check: () => string
 }
 
+/** System calls that a script may use. */
+const KNOWN_CALLS: ReadonlySet<string> = new Set(
+  'socket bind listen accept accept4 connect read recv recvfrom recvmsg write send sendto sendmsg shutdown close fcntl setsockopt getsockopt poll'.split(' '),
+)
+
+/** @throws Unsupported for a call that no script can make here, before anything runs. */
+export function checkCall(spec: CallSpec, line: number): void {
+  if (!KNOWN_CALLS.has(spec.name)) throw new Unsupported(line, `system call ${spec.name}`)
+}
+
 const NO_CHECK = () => ''
 const MSG_KNOWN = 2 | 0x40 | 0x4000
 const O_NONBLOCK = CONSTANTS.O_NONBLOCK as number
@@ -192,6 +202,7 @@ export class Calls {
   }
 }
 
-function done(_: void): 0 {
+/** The result of calls that have none of their own. */
+function done(_: unknown): 0 {
   return 0
 }

@@ -39,7 +39,7 @@ export class Keys {
 
   static bytes(...keys: readonly bigint[]): Buffer {
     const out = Buffer.alloc(8 * keys.length)
-    keys.forEach((key, i) => out.writeBigUInt64BE(key & MASK64, 8 * i))
+    for (const [i, key] of keys.entries()) out.writeBigUInt64BE(key & MASK64, 8 * i)
     return out
   }
 

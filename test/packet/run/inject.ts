@@ -17,14 +17,16 @@ import { OptionWriter } from './option-writer.js'
 
 const DEFAULT_WINDOW = 65_535
 
-/** The packet that the script sends to the stack, vnet header first. Payload bytes tell their position. */
-export function buildInbound(spec: TcpSpec, line: number, flow: Flow, keys: Keys, isScaled: boolean): Uint8Array {
+/** The packet that the script sends to the stack, vnet header first. Payload bytes tell their position. @param mtu of the device. */
+export function buildInbound(spec: TcpSpec, line: number, flow: Flow, keys: Keys, isScaled: boolean, mtu: number): Uint8Array {
   const isSyn = (spec.flags & SYN) !== 0
   const hasAck = (spec.flags & ACK) !== 0
   const payload = new Uint8Array(spec.len)
   for (let i = 0; i < payload.length; i++) payload[i] = (spec.seq + i) * 31
   if (spec.options === null) throw new Unsupported(line, '<...> in a packet to the stack')
   const options = new OptionWriter(line, flow, keys, isScaled, payload).write(spec.options, hasAck)
+  // longer than the MTU: what the receiving kernel has merged
+  const mss = mtu - (flow.local.isV4 ? 40 : 60) - options.length
   const tclass = spec.ip === null ? 0 : spec.ip.tos >= 0 ? spec.ip.tos : Math.max(0, spec.ip.ecn)
   const bytes = segment({
     src: flow.remote,
@@ -37,6 +39,7 @@ export function buildInbound(spec: TcpSpec, line: number, flow: Flow, keys: Keys
     window: spec.window ?? DEFAULT_WINDOW,
     options,
     payload,
+    gsoSize: mss,
     tclass,
     ttl: spec.ip === null || spec.ip.ttl < 0 ? 64 : spec.ip.ttl,
   })

@@ -158,7 +158,7 @@ function matchCapable(spec: MptcpSpec & { kind: 'mp_capable' }, m: mp.MptcpOptio
     const wanted = ref.value ?? keys.get(ref.name)
     if (wanted !== undefined && wanted !== value) return `key ${ref.name} of mp_capable`
     keys.bind(ref.name, value)
-    if (i === 0) keys.local = value
+    if (i === 0) keys.local ??= value
   }
   return ''
 }

@@ -118,7 +118,7 @@ export class OptionWriter {
     const values = o.keys.map((key, i) => {
       if (key.value !== null) this.keys.bind(key.name, key.value)
       const value = this.keys.named(key.name, this.line)
-      if (i === 0) this.keys.remote = value
+      if (i === 0) this.keys.remote ??= value // later packets may name the keys in any order
       return value
     })
     const [own = 0n, peer = 0n] = values
@@ -158,7 +158,7 @@ export function addressHmac(sender: bigint, receiver: bigint, id: number, addres
   const words = ip.isV4 ? [ip.w3] : [ip.w0, ip.w1, ip.w2, ip.w3]
   const message = Buffer.alloc(1 + 4 * words.length + 2)
   message[0] = id
-  words.forEach((word, i) => message.writeInt32BE(word, 1 + 4 * i))
+  for (const [i, word] of words.entries()) message.writeInt32BE(word, 1 + 4 * i)
   message.writeUInt16BE(port, message.length - 2)
   return createHmac('sha256', Keys.bytes(sender, receiver)).update(message).digest()
 }

@@ -1,4 +1,4 @@
-import { IpAddress } from '../../../src/base/address.js'
+import type { IpAddress } from '../../../src/base/address.js'
 import { type Micros, NEVER, US_PER_S } from '../../../src/base/time.js'
 import { parseAddress } from '../../../src/config/address-text.js'
 import { ACK, SYN } from '../../../src/wire/tcp.js'
@@ -11,7 +11,7 @@ import { Settings } from '../stack/settings.js'
 import { Socket, type Stack } from '../stack/socket.js'
 import { INFO_CONSTANTS, tcpInfo } from '../stack/tcp-info.js'
 import { START, World } from '../stack/world.js'
-import { type Call, Calls, type Outcome } from './calls.js'
+import { type Call, Calls, checkCall, type Outcome } from './calls.js'
 import { Flows } from './flows.js'
 import { buildIcmp, buildInbound } from './inject.js'
 import { type Due, dueText, matchPacket, seconds, takeNext } from './matcher.js'
@@ -39,6 +39,7 @@ export class Runtime {
   private readonly tolerance: Micros
   private readonly stampTolerance: number
   private readonly isScaled: boolean
+  private readonly mtu: number
   /** Time that relative times count from. */
   private base: Micros = START
   private pending: Pending | null = null
@@ -47,6 +48,7 @@ export class Runtime {
 
   /** @param isStrict packets that the script does not mention are a failure at its end too. */
   constructor(script: Script, seed: number, isStrict: boolean) {
+    for (const { action, line } of script.events) if (action.kind === 'call') checkCall(action, line)
     this.script = script
     this.isStrict = isStrict
     const option = (name: string, missing: string): string => script.options.get(name) ?? missing
@@ -59,7 +61,8 @@ export class Runtime {
     this.stampTolerance = tick > 0 ? Math.max(1, this.tolerance / tick) : Number.POSITIVE_INFINITY
     this.isScaled = script.options.has('tcp_ts_ecr_scaled')
     this.world = new World(seed)
-    this.settings = new Settings(Number(option('mtu', '1500')))
+    this.mtu = Number(option('mtu', '1500'))
+    this.settings = new Settings(this.mtu)
     const network = {
       local: address('local_ip', '192.168.0.1', 'fd3d:fa7b:d17d::1'),
       remote: address('remote_ip', '192.0.2.1', '2001:db8::1'),
@@ -157,7 +160,7 @@ export class Runtime {
     const isFirst = (spec.flags & (SYN | ACK)) === SYN
     const flow = this.flows.ofInbound(spec, line, isFirst)
     if ((spec.flags & SYN) !== 0) flow.onInboundSyn(spec.seq)
-    this.world.deliver(buildInbound(spec, line, flow, this.flows.keys, this.isScaled))
+    this.world.deliver(buildInbound(spec, line, flow, this.flows.keys, this.isScaled, this.mtu))
   }
 
   private injectIcmp(spec: IcmpSpec, line: number): void {
@@ -235,8 +238,8 @@ export class Runtime {
       throw new Mismatch(line, `${spec.name}() returned something else`, [`expected: ${resultText(spec)}`, `actual:   ${actual}`])
     }
     if (outcome instanceof Socket) {
-      if (result.kind !== 'int' || result.value < 0) return differs()
-      this.calls.name(result.value, outcome)
+      if (result.kind !== 'int' || result.value < 0) differs()
+      else this.calls.name(result.value, outcome)
       this.lastSocket = outcome
       return
     }

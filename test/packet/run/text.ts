@@ -49,7 +49,7 @@ function optionText(o: OptionSpec): string {
       return `mp_capable v${o.version} flags 0x${o.flags.toString(16)}${o.keys.length > 0 ? ` key[${o.keys.map((k) => k.name).join(',')}]` : ' nokey'}${o.dataLen >= 0 ? ` mpcdatalen ${o.dataLen}` : ''}`
     case 'dss': {
       const seq = (name: string, s: typeof o.ack): string => (s === null ? '' : ` ${name}${s.len}${s.value === null ? '' : `=${s.value}`}`)
-      const mapping = o.dsn === null ? '' : ` ssn=${o.ssn} dll=${o.dll}`
+      const mapping = o.dsn === null ? '' : `${o.ssn < 0 ? '' : ` ssn=${o.ssn}`}${o.dll < 0 ? '' : ` dll=${o.dll}`}`
       return `dss${seq('dack', o.ack)}${seq('dsn', o.dsn)}${mapping}${o.checksum === 'none' ? ' nocs' : ''}${o.fin ? ' fin' : ''}`
     }
     case 'mp_tcprst':

@@ -1,4 +1,4 @@
-import { IpAddress, type Tuple } from '../../../src/base/address.js'
+import type { IpAddress, Tuple } from '../../../src/base/address.js'
 import * as st from '../../../src/tcp/state.js'
 import type { Packet } from '../../../src/wire/packet.js'
 import type { TcpOptions } from '../../../src/wire/tcp-options.js'
@@ -153,7 +153,7 @@ export class Socket implements PortOwner {
     const conn = this.conn
     if (conn === null || this.isListening) throw new CallError('ENOTCONN')
     const got = Math.min(n, conn.in.ready)
-    if (got > 0) {
+    if (got > 0 || n === 0) {
       if (!isPeek) conn.in.release(conn.in.base + got)
       return got
     }
@@ -165,7 +165,11 @@ export class Socket implements PortOwner {
 
   shutdown(how: number): void {
     const conn = this.conn
-    if (conn === null || !conn.isEstablished || conn.isClosed) throw new CallError('ENOTCONN')
+    if (conn === null || conn.isClosed) throw new CallError('ENOTCONN')
+    if (!conn.isEstablished) {
+      conn.abort() // Linux: ends the attempt
+      return
+    }
     if (how !== 1) this.isReadShut = true
     if (how !== 0) this.endOutput(conn)
   }
