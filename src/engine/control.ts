@@ -51,22 +51,33 @@ export class ControlServer {
 
   /** Listens at `path`; what a killed daemon left there is replaced. @throws {MptcpError} ERR_CONTROL_IN_USE when somebody answers there. */
   static async open(path: string, handlers: Readonly<Record<string, ControlHandler>>): Promise<ControlServer> {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
     if (await isAnswered(path))
       throw new MptcpError('ERR_CONTROL_IN_USE', `another daemon answers at ${path}: stop it or use another --tun`)
-    rmSync(path, { force: true })
     const control = new ControlServer(path, handlers)
+    try {
+      mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
+      rmSync(path, { force: true })
+      await control.listen()
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code ?? ''
+      if (!['EACCES', 'EPERM', 'EROFS'].includes(code)) throw error
+      const remedy = `run as root, or let this user write to ${dirname(path)} (RuntimeDirectory in a systemd unit)`
+      throw new MptcpError('ERR_CONTROL_PRIVILEGE', `no control socket can be made at ${path} (${code}): ${remedy}`, { cause: error })
+    }
+    chmodSync(path, 0o660)
+    return control
+  }
+
+  private async listen(): Promise<void> {
     const umask = process.umask(0o117)
     try {
       await new Promise<void>((resolve, reject) => {
-        control.server.once('error', reject)
-        control.server.listen(path, resolve)
+        this.server.once('error', reject)
+        this.server.listen(this.path, resolve)
       })
     } finally {
       process.umask(umask)
     }
-    chmodSync(path, 0o660)
-    return control
   }
 
   /** No more requests; answers that were written still get out. */
@@ -96,10 +107,12 @@ function serve(socket: Socket, handlers: Readonly<Record<string, ControlHandler>
     }
     isBusy = false
     if (text.length > MAX_LINE) socket.destroy()
+    else socket.resume()
   }
   socket.setEncoding('utf8')
   socket.on('data', (chunk: string) => {
     text += chunk
+    if (isBusy && text.length > MAX_LINE) socket.pause() // who does not wait for answers is not read any more
     void next()
   })
 }
