@@ -14,6 +14,8 @@ import * as pk from './packet.js'
 import type { PathPairConfig } from './paths.js'
 import { complaint, Peer, payload } from './transfer.js'
 
+t.setTimeout(600_000)
+
 const MBIT = 1_000_000
 
 function clean(mbit: number, delayMs: number, over: Partial<FaultyPathConfig> = {}): FaultyPathConfig {

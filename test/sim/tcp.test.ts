@@ -10,6 +10,8 @@ import * as pk from './packet.js'
 import { PORT, TcpPair, type TcpPairConfig } from './tcp-pair.js'
 import { complaint, type Pace } from './transfer.js'
 
+t.setTimeout(600_000)
+
 const MBIT = 1_000_000
 
 function clean(mbit: number, delayMs: number, over: Partial<FaultyPathConfig> = {}): FaultyPathConfig {
