@@ -11,14 +11,16 @@ import { randomHost } from '../engine/random-host.js'
 import { countersOf, statusOf } from '../engine/status.js'
 import { readFacts } from '../host/facts.js'
 import { HostKeeper } from '../host/keeper.js'
+import type { ProbeResult } from '../host/report.js'
 import { HostRunner } from '../host/runner.js'
 import { mptcpConfig } from '../mptcp/env.js'
 import { tcpConfig } from '../tcp/config.js'
 import { native } from '../tun/native.js'
 import { TunDevice } from '../tun/tun-device.js'
 import { type CountersReply, JSON_VERSION, type Outcome, type ReloadReply } from './json.js'
-import { hostOptions, TUN_MTU } from './host-options.js'
+import { hostOptions, hostReport, TUN_MTU } from './host-options.js'
 import type { Log } from './log.js'
+import { probeEgresses } from './probe.js'
 import { packageVersion } from './package-version.js'
 import { computeSetup, type Setup } from './setup.js'
 
@@ -44,7 +46,6 @@ export class Daemon {
   readonly setup: Setup
   private config: DaemonConfig
   private readonly log: Log
-  private readonly device: TunDevice
   private readonly keeper: HostKeeper
   private readonly engine: Engine
   private readonly loop: EngineLoop
@@ -52,11 +53,10 @@ export class Daemon {
   private readonly tellOutcome: (outcome: Outcome) => void
   private isHurried = false
 
-  private constructor(config: DaemonConfig, log: Log, setup: Setup, device: TunDevice, keeper: HostKeeper, parts: Running) {
+  private constructor(config: DaemonConfig, log: Log, setup: Setup, keeper: HostKeeper, parts: Running) {
     this.config = config
     this.log = log
     this.setup = setup
-    this.device = device
     this.keeper = keeper
     this.engine = parts.engine
     this.loop = parts.loop
@@ -72,15 +72,16 @@ export class Daemon {
       const facts = await readFacts()
       const setup = computeSetup(config, facts)
       if (config.address6 !== null && facts.v6 === null) log.warn('IPv6 is off on this host: only IPv4 is carried')
-      keeper = await HostKeeper.start(hostOptions(config, setup), {
-        native: native(),
-        runner: new HostRunner(),
-        log,
-        closeTun: () => device.close(),
-      })
+      const runner = new HostRunner()
+      keeper = await HostKeeper.start(hostOptions(config, setup), { native: native(), runner, log, closeTun: () => device.close() })
       const running = await run(config, log, setup, device, keeper, hooks)
+      const parts = { tun: config.tun, engine: running.engine, keeper, runner, log, fix: config.fixFirewall }
+      const probed = config.probe ? probeEgresses(parts, setup.families, [...setup.egresses]).then(running.onProbed) : null
+      // What is to be mended is mended before anybody's traffic depends on it.
+      if (config.fixFirewall) await probed
+      else probed?.catch((error: unknown) => log.warn('the egresses could not be probed', { error: String(error) }))
       await keeper.setCapturing(true)
-      return new Daemon(config, log, setup, device, keeper, running)
+      return new Daemon(config, log, setup, keeper, running)
     } catch (error) {
       await keeper?.stop()
       device.close()
@@ -167,6 +168,7 @@ interface Running {
   readonly loop: EngineLoop
   readonly control: ControlServer
   readonly tellOutcome: (outcome: Outcome) => void
+  readonly onProbed: (probes: readonly ProbeResult[]) => void
 }
 
 async function run(
@@ -204,6 +206,7 @@ async function run(
     tellOutcome = resolve
   })
   const startedAt = Date.now()
+  let probes: readonly ProbeResult[] | null = null
   const loop = new EngineLoop(engine)
   try {
     const control = await ControlServer.open(controlPath(config.tun), {
@@ -218,6 +221,7 @@ async function run(
           ...hooks.info(),
         },
         addresses: setup.families.map((family) => `${family.address}/${family.prefixLen}`),
+        host: hostReport(config, setup, probes),
         device: { rxPackets: device.stats[0], rxBytes: device.stats[1], txPackets: device.stats[4], txBytes: device.stats[5] },
       }),
       counters: (): CountersReply => ({ version: JSON_VERSION, counters: countersOf(engine) }),
@@ -229,7 +233,10 @@ async function run(
       'path-add': (args) => addPath(setup, keeper, engine, loop, String(args.path)),
       'path-remove': (args) => removePath(engine, String(args.path)),
     })
-    return { engine, loop, control, tellOutcome }
+    const onProbed = (results: readonly ProbeResult[]): void => {
+      probes = results
+    }
+    return { engine, loop, control, tellOutcome, onProbed }
   } catch (error) {
     loop.stop()
     throw error

@@ -1,4 +1,5 @@
 import type { ReloadReply } from './json.js'
+import { formatHost } from '../host/report.js'
 import type { ConnectionStatus, Status, SubflowStatus } from '../engine/status.js'
 
 /** Lines of connections shown before the rest is only counted. */
@@ -20,6 +21,7 @@ export function formatStatus(status: Status): string {
       `memory ${size(status.memory.inUse)} of ${size(status.memory.total)}`,
   )
   lines.push(`paths: ${status.paths.map((path) => path.label).join(', ')}`)
+  if (status.host !== undefined) lines.push(...formatHost(status.host))
   for (const connection of status.connections.slice(0, MAX_CONNECTIONS)) lines.push('', ...connectionLines(connection))
   if (status.connections.length > MAX_CONNECTIONS)
     lines.push('', `... and ${status.connections.length - MAX_CONNECTIONS} more (--json shows all)`)

@@ -1,4 +1,5 @@
 import type { DaemonConfig } from '../config/daemon-config.js'
+import type { HostReport, ProbeResult } from '../host/report.js'
 import type { HostOptions } from '../host/wanted.js'
 import type { Setup } from './setup.js'
 
@@ -15,4 +16,10 @@ export function hostOptions(config: DaemonConfig, setup: Setup): HostOptions {
     capture: { routes: config.routes, all: config.all, includeLocal: config.includeLocal, lan: config.lan },
     failClosed: config.failClosed,
   }
+}
+
+/** What `status` says about the host. */
+export function hostReport(config: DaemonConfig, setup: Setup, probes: readonly ProbeResult[] | null): HostReport {
+  const { capture, failClosed } = hostOptions(config, setup)
+  return { capture: { ...capture, families: setup.families.map((f) => f.family), failClosed }, probes }
 }

@@ -112,7 +112,7 @@ class Service {
       const diff = await daemon.reload(source.load())
       this.reloads++
       log.info('configuration reloaded', { file: source.file, changed: [...diff.atOnce, ...diff.newConnections] })
-      if (diff.restart.length > 0) log.warn('these changes need a restart and were left out', { keys: diff.restart })
+      if (diff.restart.length > 0) log.warn('these changes need a restart and were left out', { names: diff.restart })
       return { version: JSON_VERSION, file: source.file, ...diff }
     } catch (error) {
       this.failedReloads++

@@ -1,5 +1,6 @@
 import type { Tuple } from '../base/address.js'
 import type { Micros } from '../base/time.js'
+import type { HostReport } from '../host/report.js'
 import { FALLBACK_NAMES, FB_NONE } from '../mptcp/fallback.js'
 import { PHASE_NAMES, type Subflow } from '../mptcp/subflow.js'
 import { STATE_NAMES } from '../tcp/state.js'
@@ -75,6 +76,8 @@ export interface Status {
     readonly failedReloads: number
   }
   readonly addresses?: readonly string[]
+  /** What of the host's traffic is captured, and whether the egresses work. */
+  readonly host?: HostReport
   readonly device?: Readonly<Record<string, number | undefined>>
 }
 

@@ -111,11 +111,16 @@ function commandOf(step: Step): string {
 /** The plan as shell commands, one a line: what `--dry-run` shows. */
 export function formatPlan(plan: Plan): string[] {
   return plan.flatMap((step) => {
-    if (step.kind === 'exec') return [step.argv.map(quote).join(' ')]
+    if (step.kind === 'exec') return [commandText(step.argv)]
     if (step.kind === 'sysctl') return [`sysctl -w ${sysctlName(step.key)}=${step.value}`]
     if (step.kind === 'nft') return step.lines.map((line) => `nft ${quote(line)}`)
     return [`ip -${step.family} ${[step.kind, ...step.words].map(quote).join(' ')}`]
   })
+}
+
+/** A command as one would type it. */
+export function commandText(argv: readonly string[]): string {
+  return argv.map(quote).join(' ')
 }
 
 /** Dots for slashes, and the other way round: interface names may contain dots. */

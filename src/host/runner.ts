@@ -28,6 +28,7 @@ export function readSysctl(key: string): string | null {
 /** The runner that really changes the host, in the network namespace of this process. */
 export class HostRunner implements PlanRunner {
   private child: NftChild | null = null
+  private isClosed = false
   /** Called when the nft child ended by itself: our table went with it. */
   onNftEnd: () => void = () => {}
 
@@ -64,6 +65,7 @@ export class HostRunner implements PlanRunner {
   }
 
   async nft(lines: readonly string[]): Promise<void> {
+    if (this.isClosed) throw new MptcpError('ERR_NFT', 'our nftables table is gone: the daemon ends')
     if (this.child === null || this.child.isEnded) {
       const child = new NftChild(() => {
         if (this.child === child) this.onNftEnd()
@@ -73,8 +75,9 @@ export class HostRunner implements PlanRunner {
     await this.child.send(lines)
   }
 
-  /** Ends the nft child, and with it our table. */
+  /** Ends the nft child, and with it our table; there is no other one afterwards. */
   async endNft(): Promise<void> {
+    this.isClosed = true
     const { child } = this
     this.child = null
     await child?.end()

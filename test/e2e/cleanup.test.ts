@@ -33,7 +33,7 @@ t.test('SIGTERM under load: the host is as before, and the client sees an error 
   await client.stop('SIGKILL')
 })
 
-t.test('a second start after a kill -9 works, and its end leaves nothing that captures traffic', async (t) => {
+t.test('a second start after a kill -9 works and converges', async (t) => {
   const lab = await Lab.create()
   t.teardown(() => lab.close())
   await startServers(lab)
@@ -43,8 +43,5 @@ t.test('a second start after a kill -9 works, and its end leaves nothing that ca
   const daemon = await Daemon.start(lab)
   t.equal((await curlDownload(lab.client, ADDRESS.server4, PORT.http, lab.dir, 1_000_000)).bytes, 1_000_000)
   t.equal(await daemon.stop(), 0)
-  // What stays on purpose after a kill: forwarding and the rules that keep neighbours from using it.
-  const isKept = (line: string): boolean => /^770[23]:|forwarding = /.test(line)
-  const rest = (lines: readonly string[]): string[] => lines.filter((line) => !isKept(line))
-  t.same(rest(await snapshot(lab.client)), rest(before))
+  t.same(await snapshot(lab.client), before)
 })

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { CONTROL_DIR, controlPath } from '../../../src/engine/control.js'
+import { statePath } from '../../../src/host/state-file.js'
 import { Background, type ExecOptions, type ExecResult, exec, execOk } from './exec.js'
 
 /** Addresses of the lab; every lab has namespaces of its own, so they never collide. */
@@ -121,6 +122,7 @@ export class Lab {
     for (const name of [this.client.name, this.server.name]) removeNamespace(name)
     rmSync(this.dir, { recursive: true, force: true })
     rmSync(controlPath(this.tun), { force: true })
+    rmSync(statePath(this.tun), { force: true })
     process.off('exit', this.onExit)
     process.off('SIGINT', this.onSignal)
     process.off('SIGTERM', this.onSignal)
@@ -199,7 +201,7 @@ export function removeStale(prefix: string): void {
   for (const name of listNamespaces().filter(isStale)) removeNamespace(name)
   for (const name of readdirSync(tmpdir()).filter(isStale)) rmSync(join(tmpdir(), name), { recursive: true, force: true })
   const isStaleSocket = (name: string): boolean => {
-    const pid = Number(/^tl(\d+)-\d+\.sock$/.exec(name)?.[1] ?? process.pid)
+    const pid = Number(/^tl(\d+)-\d+\.(sock|state\.json)$/.exec(name)?.[1] ?? process.pid)
     return pid !== process.pid && !isAlive(pid)
   }
   if (existsSync(CONTROL_DIR)) for (const name of readdirSync(CONTROL_DIR).filter(isStaleSocket)) rmSync(join(CONTROL_DIR, name))

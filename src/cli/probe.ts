@@ -1,0 +1,103 @@
+import type { IpAddress } from '../base/address.js'
+import { parseAddress } from '../config/address-text.js'
+import type { Engine } from '../engine/engine.js'
+import { PROBE_PORT, Probe } from '../engine/probe.js'
+import { dropperText, type Remedy, remedyFor } from '../host/firewall.js'
+import type { HostKeeper } from '../host/keeper.js'
+import { commandText } from '../host/plan.js'
+import type { ProbeResult } from '../host/report.js'
+import { foreignChains, hasProgram, traceProbe } from '../host/trace.js'
+import type { HostRunner } from '../host/runner.js'
+import type { HostLog } from '../host/undo.js'
+import type { EgressPlan, FamilyPlan } from '../host/wanted.js'
+
+/** Addresses for documentation: every default route leads to them, and nobody is there. */
+const TARGET4 = '192.0.2.1'
+const TARGET6 = '2001:db8::1'
+const ANSWER_MS = 500
+const TRIES = 2
+/** Firewalls one behind the other that `--fix-firewall` gets through. */
+const MAX_REMEDIES = 4
+
+interface ProbeParts {
+  readonly tun: string
+  readonly engine: Engine
+  readonly keeper: HostKeeper
+  readonly runner: HostRunner
+  readonly log: HostLog
+  readonly fix: boolean
+}
+
+/** One probe per egress through forward and masquerade. Says what is wrong, and mends it when asked to. */
+export async function probeEgresses(
+  parts: ProbeParts,
+  families: readonly FamilyPlan[],
+  egresses: readonly EgressPlan[],
+): Promise<ProbeResult[]> {
+  const results: ProbeResult[] = []
+  for (const f of families) {
+    const stack = parts.engine.config.stackAddresses.find((s) => s.isDefault && s.address.isV4 === (f.family === 4))
+    if (stack === undefined) continue
+    if (parts.keeper.hasDefault(f.family)) results.push(await probeEgress(parts, f, 'default', stack.address))
+    else results.push({ egress: 'default', family: f.family, state: 'no route' })
+  }
+  for (const egress of egresses) {
+    const f = families.find((family) => family.family === egress.family)
+    if (f !== undefined) results.push(await probeEgress(parts, f, egress.device, parseAddress(egress.source)))
+  }
+  return results
+}
+
+async function probeEgress(parts: ProbeParts, f: FamilyPlan, egress: string, source: IpAddress): Promise<ProbeResult> {
+  const { engine, tun, runner, log } = parts
+  const target = parseAddress(f.family === 4 ? TARGET4 : TARGET6)
+  const send = (): Promise<boolean> => new Probe(engine, source, target).run(ANSWER_MS)
+  const tried: string[] = []
+  for (let n = 0; n <= MAX_REMEDIES; n++) {
+    for (let i = 0; i < TRIES; i++) {
+      if (!(await send())) continue
+      if (n > 0) log.info('a foreign firewall admits the packets of the stack now', { egress, family: f.family, commands: tried })
+      return { egress, family: f.family, state: 'answered' }
+    }
+    const probe = new Probe(engine, source, target)
+    const dropper = await traceProbe(runner, tun, f.family, f.prefix, probe.sourcePort, () => probe.run(ANSWER_MS))
+    if (dropper === null) {
+      log.info(`the probe through ${egress} left, but nothing came back: its next hop may be silent`, {
+        family: f.family,
+        target: `${target}:${PROBE_PORT}`,
+      })
+      return { egress, family: f.family, state: 'silent' }
+    }
+    const remedy = remedyFor(dropper, await foreignChains(), tun, hasProgram)
+    const commands = remedy.commands.map(commandText)
+    const by = dropperText(dropper)
+    if (!parts.fix || n === MAX_REMEDIES) {
+      log.error(
+        `the firewall of this host (${remedy.manager}) drops the packets of the stack: ${by}; admit them by: ${commands.join(' ; ')}`,
+        {
+          egress,
+          family: f.family,
+          or: '--fix-firewall',
+        },
+      )
+      return { egress, family: f.family, state: 'dropped', by, remedy: commands }
+    }
+    if (!(await applyRemedy(parts, remedy, by))) return { egress, family: f.family, state: 'dropped', by, remedy: commands }
+    tried.push(...commands)
+  }
+  return { egress, family: f.family, state: 'silent' }
+}
+
+async function applyRemedy(parts: ProbeParts, remedy: Remedy, by: string): Promise<boolean> {
+  const { keeper, runner, log } = parts
+  keeper.rememberFirewall(remedy.undo)
+  try {
+    for (const argv of remedy.commands) await runner.exec(argv)
+    return true
+  } catch (error) {
+    log.error(`${remedy.manager} drops the packets of the stack (${by}), and could not be changed`, {
+      error: error instanceof Error ? error.message : String(error),
+    })
+    return false
+  }
+}
