@@ -81,10 +81,8 @@ function quotedAt(source: string, at: number, line: number): Token | null {
     if (text === '') continue
     return { kind, text: text.slice(edge, text.length - edge), value: 0, line, at, end: at + text.length }
   }
-  const first = source[at]
-  if (first === '"' || first === '`' || source.startsWith('%{', at) || source.startsWith('/*', at)) {
-    throw new Unsupported(line, `${first} without its end`)
-  }
+  for (const opening of ['"', '`', '%{', '/*'])
+    if (source.startsWith(opening, at)) throw new Unsupported(line, `${opening} without its end`)
   return null
 }
 

@@ -18,7 +18,9 @@ export interface Call {
 
 /** System calls that a script may use. */
 const KNOWN_CALLS: ReadonlySet<string> = new Set(
-  'socket bind listen accept accept4 connect read recv recvfrom recvmsg write send sendto sendmsg shutdown close fcntl setsockopt getsockopt poll'.split(' '),
+  'socket bind listen accept accept4 connect read recv recvfrom recvmsg write send sendto sendmsg shutdown close fcntl setsockopt getsockopt poll'.split(
+    ' ',
+  ),
 )
 
 /** @throws Unsupported for a call that no script can make here, before anything runs. */

@@ -20,7 +20,7 @@ const SYSCTLS: Readonly<Record<string, Setter>> = {
   'net.ipv4.tcp_retries2': (s, v) => s.tcp({ dataRetries: Number(v) }),
   'net.ipv4.tcp_congestion_control': (s, v) => {
     const congestion = CONGESTION[v]
-    return congestion !== undefined && s.tcp({ congestion })
+    return congestion !== undefined && s.tcp({ congestion, pacing: v === 'bbr' })
   },
   'net.ipv4.tcp_rmem': (s, v) => {
     const [, middle = 0, largest = 0] = v.trim().split(/\s+/).map(Number)
@@ -51,7 +51,8 @@ export class Settings {
   private mptcpValues: MptcpConfig
 
   constructor(mtu: number) {
-    this.tcpValues = tcpConfig({ mss4: mtu - 40, mss6: mtu - 60, windowScale: 8, nagle: true })
+    // Linux paces BBR only, unless the queueing discipline fq does it
+    this.tcpValues = tcpConfig({ mss4: mtu - 40, mss6: mtu - 60, windowScale: 8, nagle: true, pacing: false })
     this.mptcpValues = mptcpConfig({ tcp: this.tcpValues })
   }
 

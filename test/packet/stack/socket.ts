@@ -1,5 +1,6 @@
 import type { IpAddress, Tuple } from '../../../src/base/address.js'
 import * as st from '../../../src/tcp/state.js'
+import { HAS_JOIN } from '../../../src/wire/mptcp-options.js'
 import type { Packet } from '../../../src/wire/packet.js'
 import type { TcpOptions } from '../../../src/wire/tcp-options.js'
 import { type Connection, MultipathConnection, PlainConnection } from './connection.js'
@@ -88,7 +89,7 @@ export class Socket implements PortOwner {
   }
 
   onSyn(syn: Packet, opts: TcpOptions, tuple: Tuple, now: number): boolean {
-    if (this.isMptcp && this.stack.side.onSyn(syn, opts, tuple, now)) return true
+    if (this.isMptcp && (opts.mptcp.present & HAS_JOIN) !== 0) return this.stack.side.onSyn(syn, opts, tuple, now)
     const conn = this.newConnection()
     conn.onEstablished = () => this.backlog.push(conn)
     conn.accept(tuple, syn, opts)

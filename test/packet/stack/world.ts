@@ -6,6 +6,7 @@ import { Rng } from '../../../src/base/rng.js'
 import { type Micros, NEVER, US_PER_S } from '../../../src/base/time.js'
 import { ICMP_REFUSED, ICMP_TOO_BIG, ICMP_UNREACHABLE, type IcmpKind, type TcpEndpoint } from '../../../src/tcp/endpoint.js'
 import * as icmp from '../../../src/wire/icmp.js'
+import { HAS_JOIN, RST_MPTCP_ERROR } from '../../../src/wire/mptcp-options.js'
 import { PARSE_OK, Packet, parsePacket } from '../../../src/wire/packet.js'
 import { ACK, buildRst, RST, SYN } from '../../../src/wire/tcp.js'
 import { parseOptionsOf, TcpOptions } from '../../../src/wire/tcp-options.js'
@@ -109,11 +110,13 @@ export class World {
       }
     }
     const owner = this.ports.get(tuple.localPort) ?? this.onStraySyn
-    if (!isSyn || owner === null || !owner.onSyn(pkt, opts, tuple, now)) this.refuse()
+    // RFC 8684 §3.2: a join that we refuse
+    const reason = isSyn && (opts.mptcp.present & HAS_JOIN) !== 0 ? RST_MPTCP_ERROR : -1
+    if (!isSyn || owner === null || !owner.onSyn(pkt, opts, tuple, now)) this.refuse(reason)
   }
 
-  private refuse(): void {
-    const len = buildRst(this.tx.bytes, this.tx.begin(), this.pkt)
+  private refuse(reason = -1): void {
+    const len = buildRst(this.tx.bytes, this.tx.begin(), this.pkt, reason)
     if (len > 0) this.tx.end(len)
   }
 
