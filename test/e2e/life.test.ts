@@ -65,6 +65,15 @@ t.test('down waits for the end and hands back the exit code of the daemon', asyn
   t.ok(await becomes(async () => !daemon.process.isRunning, 500), 'the process is gone when down ends')
   t.equal(await daemon.process.exited, 0)
   t.equal((await daemon.command('down')).code, 3, 'nobody is there any more')
+
+  await startServers(lab)
+  const loaded = await Daemon.start(lab)
+  const client = spawnClient(lab.client, ['stall', ADDRESS.server4, PORT.http, PAYLOAD_LEN, 60])
+  await client.waitLine(/"stalled"/)
+  const now = await loaded.command('down', '--now')
+  t.equal(now.code, 0)
+  t.ok(now.elapsedMs < 4000, 'with --now it does not wait for connections', { ms: now.elapsedMs })
+  await client.stop('SIGKILL')
 })
 
 t.test('down tells of a daemon that failed: here its interface was deleted', async (t) => {

@@ -4,6 +4,9 @@ import { addConfigFlags, configSourceOf } from '../flags.js'
 import { Log } from '../log.js'
 import { reducePrivileges, requireNetAdmin } from '../privileges.js'
 
+/** How long the program may take to end by itself when its work is done. */
+const LINGER_MS = 1000
+
 /** `mptcpd-user up`, also the default command: the daemon in the foreground. */
 export function addRunCommand(program: Command): void {
   const command = program
@@ -26,5 +29,11 @@ async function runDaemon(source: ConfigSource): Promise<number> {
   requireNetAdmin()
   if (!config.keepPrivileges) reducePrivileges(log)
   const { serve } = await import('../serve.js') // the other commands start without it
-  return serve(source, log)
+  const code = await serve(source, log)
+  // Everything is undone. Whatever still holds the event loop must not hold whoever waits for the end.
+  setTimeout(() => {
+    log.warn('something kept the program from ending by itself', { resources: process.getActiveResourcesInfo() })
+    process.exit()
+  }, LINGER_MS).unref()
+  return code
 }

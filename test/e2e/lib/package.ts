@@ -30,7 +30,8 @@ export async function packProject(root: string, dir: string): Promise<Packed> {
   symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'))
   const prefix = dirname(dirname(process.execPath))
   // Headers beside the interpreter need no download.
-  const env: Record<string, string> = existsSync(join(prefix, 'include/node/node_api.h')) ? { npm_config_nodedir: prefix } : {}
+  const headers = existsSync(join(prefix, 'include/node/node_api.h')) ? { npm_config_nodedir: prefix } : {}
+  const env = { npm_config_offline: 'true', npm_config_update_notifier: 'false', ...headers }
   await execOk(['npm', 'pack', copy, '--pack-destination', dir, '--silent'], { timeoutMs: 120_000, env })
   const name = readdirSync(dir).find((file) => file.endsWith('.tgz'))
   if (name === undefined) throw new Error('npm pack made no tarball')
