@@ -69,7 +69,9 @@ export class Flow {
   iss: number | null = null
   private scriptIss = 0
   irs: number
-  private scriptIrs = 0
+  private scriptIrs: number | null = null
+  /** A later SYN of the script's: if we answer it by one of ours, both sides count from there. */
+  private reopening: { readonly script: number; readonly wire: number } | null = null
   /** Timestamps of ours by what the script calls them. */
   private readonly stamps = new Map<number, number>()
   private firstScriptStamp = 0
@@ -85,17 +87,24 @@ export class Flow {
   }
 
   onInboundSyn(scriptSeq: number): void {
-    this.scriptIrs = scriptSeq
+    if (this.scriptIrs === null) this.scriptIrs = scriptSeq
+    else this.reopening = { script: scriptSeq, wire: this.toWireRemote(scriptSeq, true) }
   }
 
   onOutboundSyn(wireSeq: number, scriptSeq: number): void {
+    if (this.iss !== null && this.reopening === null) return
+    if (this.reopening !== null) {
+      this.irs = this.reopening.wire
+      this.scriptIrs = this.reopening.script
+      this.reopening = null
+    }
     this.iss = wireSeq
     this.scriptIss = scriptSeq
   }
 
   /** Only SYNs have sequence numbers from where the script put its ISN. */
   toWireRemote(seq: number, isSyn: boolean): number {
-    return (this.irs + seq - (isSyn ? this.scriptIrs : 0)) | 0
+    return (this.irs + seq - (isSyn ? (this.scriptIrs ?? seq) : 0)) | 0
   }
 
   toWireLocal(seq: number): number {

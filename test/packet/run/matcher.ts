@@ -101,7 +101,7 @@ function firstDifference(spec: TcpSpec, line: number, live: LivePacket, flow: Fl
   const isSyn = (live.flags & SYN) !== 0
   // a CWR or ECE that a script does not mention is a difference like any other
   if (spec.flags !== live.flags) return `flags`
-  if (isSyn && flow.iss === null) flow.onOutboundSyn(live.seq, spec.seq)
+  if (isSyn) flow.onOutboundSyn(live.seq, spec.seq)
   if (flow.toScriptLocal(live.seq, isSyn) !== (spec.seq | 0)) return 'sequence number'
   if (live.len !== spec.len) return 'payload length'
   if (spec.ack !== null && flow.toScriptRemote(live.ack) !== (spec.ack | 0)) return 'acknowledgment number'

@@ -22,6 +22,10 @@ const SYSCTLS: Readonly<Record<string, Setter>> = {
     const congestion = CONGESTION[v]
     return congestion !== undefined && s.tcp({ congestion, pacing: v === 'bbr' })
   },
+  'net.ipv4.tcp_ecn': (s, v) => {
+    const ecn = (['off', 'request', 'accept'] as const)[Number(v)]
+    return ecn !== undefined && s.tcp({ ecn })
+  },
   'net.ipv4.tcp_rmem': (s, v) => {
     const [, middle = 0, largest = 0] = v.trim().split(/\s+/).map(Number)
     s.receiveBuffer = middle / 2 // Linux: half of the memory is window (tcp_adv_win_scale 1)
