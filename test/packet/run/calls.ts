@@ -72,6 +72,8 @@ export class Calls {
       if ((flags & ~MSG_KNOWN) !== 0) throw new Unsupported(line, `message flags 0x${flags.toString(16)}`)
       return flags
     }
+    if (/^(?:read|recv|recvfrom|write|send|sendto)$/.test(name) && args.at(1).kind === 'int')
+      throw new Unsupported(line, 'addresses of buffers')
     const receive = (len: number, flags: number): Call => call(() => s.read(len, (flags & 2) !== 0), flags)
     const send = (len: number, flags: number): Call => call(() => s.write(len), flags)
     switch (name) {

@@ -81,8 +81,7 @@ export class OptionWriter {
         return this.dss(o, at)
       case 'mp_join_syn': {
         keys.remoteNonce = o.nonce < 0 ? 0x1234_5678 : o.nonce | 0
-        const key = o.token === null ? keys.both(line).local : keys.named(o.token, line)
-        return mp.writeJoinSyn(mem, at, o.backup, Math.max(0, o.id), Keys.token(key), keys.remoteNonce)
+        return mp.writeJoinSyn(mem, at, o.backup, Math.max(0, o.id), this.token(o.token), keys.remoteNonce)
       }
       case 'mp_join_syn_ack': {
         keys.remoteNonce = o.nonce < 0 ? 0x1234_5678 : o.nonce | 0
@@ -112,6 +111,12 @@ export class OptionWriter {
       case 'mp_tcprst':
         return mp.writeTcpRst(mem, at, o.reason, o.isTransient)
     }
+  }
+
+  /** A number, the name of the key that it belongs to, or null: ours. */
+  private token(token: string | null): number {
+    if (token !== null && /^\d/.test(token)) return Number(token) | 0
+    return Keys.token(token === null ? this.keys.both(this.line).local : this.keys.named(token, this.line))
   }
 
   private capable(o: MptcpSpec & { kind: 'mp_capable' }, at: number): number {
