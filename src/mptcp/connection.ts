@@ -51,6 +51,9 @@ export const C_SUBFLOW = 128
 /** The peer has announced or withdrawn addresses, see `addressing`. */
 export const C_ADDRESSES = 256
 
+/** A subflow that needs so much of the send buffer for itself that others may have to wait. */
+const PINNED_PART = 8
+
 /** Repetitions of a FASTCLOSE on an ACK (RFC 8684 §3.5). */
 const FASTCLOSE_TRIES = 3
 
@@ -455,8 +458,7 @@ export class MptcpConnection implements SchedulerView {
       for (let i = 0; i < this.subflows.length; i++) {
         const s = this.subflows[i] as Subflow
         s.retire(this.snd.una)
-        const tx = s.tx
-        if (tx !== null) off = Math.min(off, tx.minUnacked())
+        off = Math.min(off, this.neededBy(s))
       }
       upTo = this.tx.streamOfData(off)
     } else {
@@ -469,10 +471,22 @@ export class MptcpConnection implements SchedulerView {
     this.events |= C_SPACE
   }
 
+  /**
+   * Smallest DataOff that `s` still needs in the send queue. What it needs although the data level has it, and what fills the buffer
+   * so that the others stand still, it takes a copy of.
+   */
+  private neededBy(s: Subflow): DataOff {
+    const at = s.minNeeded()
+    const { capacity, readyEnd, base } = this.sendQueue
+    if (this.snd.una - at < capacity / PINNED_PART || readyEnd - base < capacity / 2 || !this.hasOther(s)) return at
+    s.retain()
+    return s.minNeeded()
+  }
+
   /** `n` timeouts in a row on `s`. */
   onSubflowRto(s: Subflow, n: number, now: Micros): void {
     this.scheduler.onEvent(SUBFLOW_RTO, this.subflows.indexOf(s), now)
-    onSubflowRto(this, s, n)
+    onSubflowRto(this, s, n, now)
   }
 
   /** The bytes of a subflow that is gone have to go elsewhere. */

@@ -18,6 +18,8 @@ export class DataRtx {
   private backoff = 0
   /** Timeouts in a row without progress. */
   fires = 0
+  /** Everything below was sent a second time already because it blocked the window. */
+  opportuneTo: DataOff = 0
   /** from, to, id of the subflow that must not get it (-1: any may), cause. */
   private ranges: Float64Array | null = null
   private head = 0

@@ -1,10 +1,12 @@
 import { NEVER, type Micros } from '../base/time.js'
+import { STALE_RTOS } from '../scheduler/preference.js'
 import { GRANT_MAX, REINJECT_DATA_RTO, REINJECT_RTO } from '../scheduler/scheduler.js'
 import { RST_MIDDLEBOX, RST_TOO_MUCH_OUTSTANDING, RST_UNSPECIFIED } from '../wire/mptcp-options.js'
 import { bestSubflow } from './close.js'
 import type { MptcpConnection } from './connection.js'
 import { FB_STRIPPED, isJoinPending, mayFallBack, onStripped } from './fallback.js'
 import { BARE_RUN } from './options-in.js'
+import { Stale } from './stale.js'
 import type { Subflow } from './subflow.js'
 
 /** Timeouts in a row after which a subflow that holds up the send buffer is reset, if others live (RFC 8684 §3.3.2, §3.6 reason 4). */
@@ -110,13 +112,16 @@ function reinject(c: MptcpConnection, from: number, to: number, except: number):
 }
 
 /** A subflow's first timeout: its bytes go elsewhere at once; a later one may cost it its life. @param n timeouts in a row. */
-export function onSubflowRto(c: MptcpConnection, s: Subflow, n: number): void {
+export function onSubflowRto(c: MptcpConnection, s: Subflow, n: number, now: Micros): void {
+  if (n === STALE_RTOS && s.stale === null && c.isMptcp) {
+    s.stale = new Stale(s, now)
+    c.env.counters.SubflowStale++
+  }
   if (!c.hasOther(s)) return
   if (n === 1) c.rtx.addUnacked(s.tx, c.snd.una, s.id, REINJECT_RTO)
-  if (n === 2) c.env.counters.SubflowStale++
   if (n < PIN_RTOS || s.tx === null) return
   // everything else is through, but the bytes that only this subflow needs fill the buffer
-  const pinned = c.snd.una - s.tx.minUnacked()
+  const pinned = c.snd.una - s.minNeeded()
   const held = c.sendQueue.readyEnd - c.sendQueue.base
   if (pinned > 0 && held + GRANT_MAX > c.sendQueue.capacity) {
     c.env.counters.PinnedReset++

@@ -25,7 +25,9 @@ import type { JoinState } from './handshake.js'
 import type { DataOff } from './mapping.js'
 import { isFastclose, readOptions } from './options-in.js'
 import { optionLen, writeOptions } from './options-out.js'
+import { Retained } from './retained.js'
 import type { MapResult, RxMappings } from './rx-mappings.js'
+import type { Stale } from './stale.js'
 import type { Staging } from './staging.js'
 import { acceptPayload, drainPlain, drainStaging } from './subflow-sink.js'
 import type { TxMappings } from './tx-mappings.js'
@@ -83,6 +85,8 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   // ---- sending
   /** Declared mappings that are not wholly acknowledged; null while there are none. */
   tx: TxMappings | null = null
+  /** A copy of the flight, taken because it held up the send buffer. */
+  retained: Retained | null = null
   /** SeqOff of the next new byte, and below which all is acknowledged. */
   nextSeq: SeqOff = 1
   ackedSeq: SeqOff = 1
@@ -117,6 +121,8 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   holes = 0
   /** Window probes in a row without an answer. */
   silentProbes = 0
+  /** Timeouts in a row, null: it answers. */
+  stale: Stale | null = null
 
   // ---- signals
   sentDataAck: DataOff = -1
@@ -280,6 +286,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   die(): void {
     this.phase = PHASE_DEAD
     this.join = null
+    this.stale = null
     this.joinAckAt = NEVER
     this.dropTx()
     this.dropRx()
@@ -352,6 +359,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
     run.off = c.tx.streamOfData(tx.dataAt(i) + (seqOff - tx.seqAt(i)))
     run.len = Math.min(maxLen, tx.endAt(i) - seqOff)
     run.tag = i
+    if (this.retained?.has(seqOff) === true) this.retained.locate(seqOff, run)
     return true
   }
 
@@ -359,11 +367,31 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
     this.ackedSeq = Math.min(seqOff, this.nextSeq)
     if (this.infiniteAt >= 0 && seqOff > this.infiniteAt) this.infiniteSsn = -1
     this.conn.isReleaseDue = true
+    if (this.retained?.ackTo(seqOff) === true) this.retained = null
     const tx = this.tx
     if (tx === null) return
     tx.ackTo(seqOff)
     if (tx.retire(this.conn.snd.una) > 0) this.holes = 0
     if (tx.count === 0) this.dropTx()
+  }
+
+  /** Smallest DataOff that this subflow still needs in the send queue, Infinity: none. */
+  minNeeded(): DataOff {
+    const { tx, retained } = this
+    if (tx === null) return Infinity
+    if (retained === null) return tx.minUnacked()
+    let min = Infinity
+    for (let i = tx.count - 1; i >= 0 && tx.endAt(i) > retained.end; i--)
+      min = Math.min(min, tx.dataAt(i) + Math.max(0, retained.end - tx.seqAt(i)))
+    return min
+  }
+
+  /** Takes a copy of the flight, so that the send queue can let go of it. */
+  retain(): void {
+    const { tx, conn } = this
+    if (tx === null || tx.acked === tx.count) return
+    if (this.retained === null) this.retained = new Retained(tx.unackedFrom(tx.acked), conn.env.arena)
+    this.retained.extend(tx, conn.sendQueue, conn.tx)
   }
 
   /** The data level moved: forgets mappings that both levels have acknowledged. */
@@ -428,6 +456,10 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
 
   afterSegment(now: Micros): void {
     this.conn.addresses?.prompt()
+    if (this.stale?.onSegment(now) === true) {
+      this.stale = null
+      this.conn.env.counters.SubflowRecover++
+    }
     if (this.staging !== null) this.drain(now)
     const rx = this.rx
     if (rx === null) return
@@ -475,10 +507,11 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   }
 
   nextTimeout(): Micros {
-    return this.joinAckAt
+    return this.stale === null ? this.joinAckAt : Math.min(this.joinAckAt, this.stale.at)
   }
 
   onTimeout(now: Micros): void {
+    if (this.stale !== null && this.stale.at <= now) this.stale.onTimeout(now)
     if (now < this.joinAckAt) return
     this.joinAckAt = NEVER
     if (this.joinAckTries >= this.conn.cfg.joinAckTries) {
@@ -494,6 +527,8 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   private dropTx(): void {
     if (this.tx !== null) this.conn.cfg.txMappings.give(this.tx)
     this.tx = null
+    this.retained?.clear()
+    this.retained = null
   }
 
   private dropRx(): void {

@@ -3,6 +3,7 @@ import type { Micros } from '../base/time.js'
 import { Grant } from '../scheduler/scheduler.js'
 import type { MptcpConnection } from './connection.js'
 import type { DataOff } from './mapping.js'
+import { retransmitOpportunely } from './opportune.js'
 import type { Subflow } from './subflow.js'
 
 /** Below this a piece of window is not worth a segment while others are in flight (silly window, RFC 9293 §3.8.6.2.1). */
@@ -57,12 +58,13 @@ export function sendReinjections(c: MptcpConnection, tx: TxRing, now: Micros): v
 export function sendNew(c: MptcpConnection, tx: TxRing, now: Micros): void {
   while (tx.count < tx.slots) {
     const pending = pendingNew(c)
-    if (pending <= 0) return
+    if (pending <= 0) break
     grant.clear()
     if (!c.scheduler.select(c, pending, c.snd.edge - c.snd.nxt, now, grant)) break
     give(c, c.snd.nxt, Math.min(grant.len, pending), tx, now)
   }
   if (pendingNew(c) > 0) probeClosed(c, now)
+  else if (retransmitOpportunely(c)) sendReinjections(c, tx, now)
 }
 
 /**

@@ -50,7 +50,9 @@ export const REINJECT_RTO = 0
 export const REINJECT_SUBFLOW_LOST = 1
 /** The data-level timer fired. */
 export const REINJECT_DATA_RTO = 2
-export type ReinjectCause = 0 | 1 | 2
+/** A slow subflow holds up the window, and a faster one has room. */
+export const REINJECT_BLOCKED = 3
+export type ReinjectCause = 0 | 1 | 2 | 3
 
 export const SUBFLOW_UP = 0
 export const SUBFLOW_DOWN = 1
