@@ -72,7 +72,7 @@ export class Calls {
       if ((flags & ~MSG_KNOWN) !== 0) throw new Unsupported(line, `message flags 0x${flags.toString(16)}`)
       return flags
     }
-    if (/^(?:read|recv|recvfrom|write|send|sendto)$/.test(name) && args.at(1).kind === 'int')
+    if (/^(?:read|recv|recvfrom|write|send|sendto)$/.test(name) && !isBuffer(args.at(1)))
       throw new Unsupported(line, 'addresses of buffers')
     const receive = (len: number, flags: number): Call => call(() => s.read(len, (flags & 2) !== 0), flags)
     const send = (len: number, flags: number): Call => call(() => s.write(len), flags)
@@ -204,6 +204,11 @@ export class Calls {
       },
     }
   }
+}
+
+/** `...` or a string; anything else is an address that no process here has. */
+function isBuffer(expr: Expr): boolean {
+  return expr.kind === 'any' || expr.kind === 'string'
 }
 
 /** The result of calls that have none of their own. */
