@@ -719,9 +719,9 @@ export class TcpEndpoint {
       const end = this.finSeq >= 0 ? this.finSeq : before
       const at = Math.max(snd.sndUna, end - seg)
       if (at >= end) {
-        if (!this.sendFin(tx, now)) return false
+        if (!this.sendFin(tx, now, true)) return false
       } else if (!this.resend(tx, at, end - at, seg, this.finSeq >= 0, true, now)) return false
-      snd.onProbeSent(at, end - at, true, now)
+      snd.onProbeSent(at, before - at, true, now)
     }
     this.bits &= ~DUE_TLP
     return true
@@ -759,12 +759,12 @@ export class TcpEndpoint {
     return true
   }
 
-  private sendFin(tx: TxRing, now: Micros): boolean {
+  private sendFin(tx: TxRing, now: Micros, isProbe = false): boolean {
     const at = this.finSeq >= 0 ? this.finSeq : this.snd.sndNxt
     if (!openSegment(this, tx, KIND_FIN, at, null, this.finSeq >= 0, now)) return false
     this.close(tx, FIN | ACK, at, 0)
     if (this.finSeq >= 0) {
-      this.snd.onRetransmitted(at, 1, now)
+      if (!isProbe) this.snd.onRetransmitted(at, 1, now)
       this.retransSegs++
     } else {
       this.snd.onSent(1, this.mss, now)
