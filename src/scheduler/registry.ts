@@ -1,8 +1,14 @@
 import { MptcpError } from '../base/errors.js'
 import { minRtt } from './min-rtt.js'
+import { redundant } from './redundant.js'
+import { roundRobin } from './round-robin.js'
 import type { SchedulerFactory } from './scheduler.js'
 
-const factories = new Map<string, SchedulerFactory>([['min-rtt', minRtt]])
+const factories = new Map<string, SchedulerFactory>([
+  ['min-rtt', minRtt],
+  ['round-robin', roundRobin],
+  ['redundant', redundant],
+])
 
 export const DEFAULT_SCHEDULER = 'min-rtt'
 
