@@ -100,7 +100,7 @@ function play(rng: Rng, mix: Mix): number {
       step += 'timeout'
       f.markAllLost()
       n.markAllLost()
-    } else if (rng.chance(0.1)) {
+    } else if (rng.below(10) === 0) {
       step += 'undo'
       f.unmarkLost()
       n.unmarkLost()

@@ -22,7 +22,11 @@ function pieces(lines: string[]): Piece[] {
 
 /** Sends as much as the window allows in super-segments. */
 function burst(t: Test, setup: DialogueSetup, offer: string, window: number): Dialogue {
-  const d = Dialogue.connected(t, { capacity: 1 << 20, rttUs: 50 * MS, ...setup, cfg: { gso: true, initialWindow: 1000, ...setup.cfg } }, offer)
+  const d = Dialogue.connected(
+    t,
+    { capacity: 1 << 20, rttUs: 50 * MS, ...setup, cfg: { gso: true, initialWindow: 1000, ...setup.cfg } },
+    offer,
+  )
   d.hear(`[.] 1 ack 1 win ${window}`)
   return d
 }
