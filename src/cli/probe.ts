@@ -51,15 +51,16 @@ export async function probeEgresses(
 async function probeEgress(parts: ProbeParts, f: FamilyPlan, egress: string, source: IpAddress): Promise<ProbeResult> {
   const { engine, tun, runner, log } = parts
   const target = parseAddress(f.family === 4 ? TARGET4 : TARGET6)
-  const send = (): Promise<boolean> => new Probe(engine, source, target).run(ANSWER_MS)
+  const { deviceByAddress } = parts.keeper.hostFacts
+  const newProbe = (): Probe => new Probe(engine, source, target, (address) => deviceByAddress.has(address))
   const tried: string[] = []
   for (let n = 0; n <= MAX_REMEDIES; n++) {
     for (let i = 0; i < TRIES; i++) {
-      if (!(await send())) continue
+      if (!(await newProbe().run(ANSWER_MS))) continue
       if (n > 0) log.info('a foreign firewall admits the packets of the stack now', { egress, family: f.family, commands: tried })
       return { egress, family: f.family, state: 'answered' }
     }
-    const probe = new Probe(engine, source, target)
+    const probe = newProbe()
     const dropper = await traceProbe(runner, tun, f.family, f.prefix, probe.sourcePort, () => probe.run(ANSWER_MS))
     if (dropper === null) {
       log.info(`the probe through ${egress} left, but nothing came back: its next hop may be silent`, {

@@ -1,8 +1,8 @@
-import type { IpAddress } from '../base/address.js'
+import { IpAddress } from '../base/address.js'
 import { VNET_HDR_LEN } from '../base/rings.js'
 import { PROTO_TCP, writeIpHeader } from '../wire/ip.js'
 import type { Packet } from '../wire/packet.js'
-import { finishTcp, SYN, TCP_HEADER_LEN, writeTcpSegment } from '../wire/tcp.js'
+import { finishTcp, RST, SYN, TCP_HEADER_LEN, writeTcpSegment } from '../wire/tcp.js'
 import type { Engine } from './engine.js'
 import { pickPort } from './ports.js'
 
@@ -20,13 +20,18 @@ export class Probe {
   readonly target: IpAddress
   readonly sourcePort: number
   private readonly engine: Engine
+  private readonly isLocal: (address: string) => boolean
   private onAnswer: (answered: boolean) => void = () => {}
 
-  /** @param source a stack address; @param target whereto, of its family: any address that the egress's default route leads to */
-  constructor(engine: Engine, source: IpAddress, target: IpAddress) {
+  /**
+   * @param source a stack address; @param target whereto, of its family: any address that the egress's default route leads to
+   * @param isLocal whether an address is this host's: its own firewall rejects by such errors
+   */
+  constructor(engine: Engine, source: IpAddress, target: IpAddress, isLocal: (address: string) => boolean) {
     this.engine = engine
     this.source = source
     this.target = target
+    this.isLocal = isLocal
     this.sourcePort = pickPort(engine.host, engine.flows, source, target, PROBE_PORT)
   }
 
@@ -62,20 +67,15 @@ export class Probe {
 
   /** An ICMP error that quotes a TCP segment. */
   onIcmp(pkt: Packet): void {
-    if (
-      pkt.qSrcPort === this.sourcePort &&
-      pkt.qDstPort === PROBE_PORT &&
-      isSame(this.target, pkt.qDst0, pkt.qDst1, pkt.qDst2, pkt.qDst3)
-    ) {
-      this.onAnswer(true)
-    }
+    if (pkt.qSrcPort !== this.sourcePort || pkt.qDstPort !== PROBE_PORT) return
+    if (!isSame(this.target, pkt.qDst0, pkt.qDst1, pkt.qDst2, pkt.qDst3)) return
+    if (!this.isLocal(new IpAddress(pkt.src0, pkt.src1, pkt.src2, pkt.src3).toString())) this.onAnswer(true)
   }
 
-  /** A segment to a stack address of no flow. */
+  /** A segment to a stack address of no flow. A RST proves nothing: a firewall of this host sends it in the target's name. */
   onSegment(pkt: Packet): void {
-    if (pkt.dstPort === this.sourcePort && pkt.srcPort === PROBE_PORT && isSame(this.target, pkt.src0, pkt.src1, pkt.src2, pkt.src3)) {
-      this.onAnswer(true)
-    }
+    if (pkt.dstPort !== this.sourcePort || pkt.srcPort !== PROBE_PORT || (pkt.flags & RST) !== 0) return
+    if (isSame(this.target, pkt.src0, pkt.src1, pkt.src2, pkt.src3)) this.onAnswer(true)
   }
 }
 

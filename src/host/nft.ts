@@ -13,6 +13,7 @@ export class NftChild {
   isEnded = false
   private readonly child: ChildProcessWithoutNullStreams
   private readonly ended: Promise<void>
+  private how = ''
   private out = ''
   private err = ''
   private wake: (() => void) | null = null
@@ -37,7 +38,10 @@ export class NftChild {
         resolve()
         onEnd()
       }
-      this.child.on('close', end)
+      this.child.on('close', (code, signal) => {
+        this.how = `the nft process ended (${signal ?? `exit code ${code}`})`
+        end()
+      })
       this.child.on('error', (error) => {
         this.err += error.message
         end()
@@ -62,7 +66,8 @@ export class NftChild {
       })
     }
     this.wake = null
-    if (this.err !== '' || this.isEnded) throw new MptcpError('ERR_NFT', `nft: ${this.err.trim() || 'the nft process ended'}`)
+    if (this.err !== '' || this.isEnded)
+      throw new MptcpError('ERR_NFT', `nft: ${[this.err.trim(), this.how].filter((part) => part !== '').join('; ')}`)
   }
 
   /** Ends the process and with it the table. */

@@ -25,12 +25,13 @@ export function reconcile(facts: HostFacts, wanted: ReadonlyMap<Family, WantedFa
     if (known === null) continue
     const want = wanted.get(family)
     const changed = copies.get(family)?.changed ?? new Set<string>()
-    const there = new Set(known.own.map(placeOf))
+    // Linux takes the source address out of an IPv6 route when the address goes, and leaves the route.
+    const there = new Map(known.own.map((route) => [placeOf(route), route.source]))
     const routes = want?.routes ?? []
     const captureRoutes = want?.captureRoutes ?? []
     for (const route of routes) {
       if (!there.has(placeOf(route))) first.push(routeStep(family, 'add', route))
-      else if (changed.has(keyOf(route))) first.push(routeStep(family, 'replace', route))
+      else if (changed.has(keyOf(route)) || there.get(placeOf(route)) !== route.source) first.push(routeStep(family, 'replace', route))
     }
     for (const route of captureRoutes) if (!there.has(placeOf(route))) last.push(routeStep(family, 'add', route))
     const rulesThere = new Set(known.ownRules)

@@ -15,7 +15,22 @@ export class Capture {
   static async start(lab: Lab, ns: Namespace, device: string, filter = '', snapLen = 200): Promise<Capture> {
     const path = `${lab.dir}/${ns.name}-${device}.pcap`
     const words = filter === '' ? [] : [filter]
-    const process = ns.spawn(['tcpdump', '-i', device, '-s', String(snapLen), '-B', '8192', '-U', '-Z', 'root', '-w', path, ...words])
+    const process = ns.spawn([
+      'tcpdump',
+      '-i',
+      device,
+      '-s',
+      String(snapLen),
+      '-B',
+      '8192',
+      '-U',
+      '--immediate-mode',
+      '-Z',
+      'root',
+      '-w',
+      path,
+      ...words,
+    ])
     await process.waitLine(/listening on/)
     return new Capture(path, process)
   }

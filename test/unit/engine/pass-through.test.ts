@@ -11,7 +11,7 @@ import { Probe } from '../../../src/engine/probe.js'
 import { buildIcmpUnreachable, buildPacketTooBig, UNREACH_PORT } from '../../../src/wire/icmp.js'
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_UDP, pseudoSumAt, writeIpHeader } from '../../../src/wire/ip.js'
 import { PARSE_OK, Packet, parsePacket } from '../../../src/wire/packet.js'
-import { RST } from '../../../src/wire/tcp.js'
+import { ACK, RST, SYN } from '../../../src/wire/tcp.js'
 import { naiveSum } from '../../oracle/naive-checksum.js'
 import { A, FakeDevice, SERVER, seededHost, segment, STACK, World } from './world.js'
 
@@ -237,22 +237,30 @@ t.test('flows are bounded, and forgotten when idle; damaged packets never throw'
   t.end()
 })
 
-t.test('a probe leaves with a short life and is answered by any error about it', async (t) => {
+t.test('a probe leaves with a short life and is answered by an error about it, but not by one of this host', async (t) => {
   const { engine, pass } = bench()
-  const probe = new Probe(engine, STACK, SERVER)
+  const isLocal = (address: string) => address === A.toString()
+  const probe = new Probe(engine, STACK, SERVER, isLocal)
   const answered = probe.run(10_000)
   const syn = pass()[0] as Uint8Array
   t.match(look(syn), { from: STACK.toString(), to: SERVER.toString(), pkt: { ttl: 2, flags: 2 } })
-  const mem = new Uint8Array(320)
-  const len = buildIcmpUnreachable(mem, 0, UNREACH_PORT, parseAddress('192.0.2.1'), syn, VNET_HDR_LEN, syn.length - VNET_HDR_LEN)
-  pass(mem.slice(0, len))
+  const error = (from: IpAddress): Uint8Array => {
+    const mem = new Uint8Array(320)
+    const len = buildIcmpUnreachable(mem, 0, UNREACH_PORT, from, syn, VNET_HDR_LEN, syn.length - VNET_HDR_LEN)
+    return mem.slice(0, len)
+  }
+  pass(error(A))
+  t.equal(engine.probe, probe, 'our own firewall rejects')
+  pass(segment({ local: SERVER, localPort: 9, remote: STACK, remotePort: probe.sourcePort }, { flags: RST }))
+  t.equal(engine.probe, probe, 'a RST may be its work too')
+  pass(error(parseAddress('192.0.2.1')))
   t.equal(await answered, true)
-  const second = new Probe(engine, STACK, SERVER)
-  const refused = second.run(10_000)
+  const second = new Probe(engine, STACK, SERVER, isLocal)
+  const accepted = second.run(10_000)
   pass()
-  pass(segment({ local: SERVER, localPort: 9, remote: STACK, remotePort: second.sourcePort }, { flags: RST }))
-  t.equal(await refused, true)
-  t.equal(await new Probe(engine, STACK, SERVER).run(1), false, 'silence')
+  pass(segment({ local: SERVER, localPort: 9, remote: STACK, remotePort: second.sourcePort }, { flags: SYN | ACK }))
+  t.equal(await accepted, true)
+  t.equal(await new Probe(engine, STACK, SERVER, isLocal).run(1), false, 'silence')
   t.equal(engine.probe, null)
 })
 
