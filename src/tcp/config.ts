@@ -24,6 +24,8 @@ export interface TcpConfig {
   /** Retransmissions of data, or unanswered probes, before the connection is given up (Linux tcp_retries2: 15). */
   readonly dataRetries: number
   readonly delayedAckUs: Micros
+  /** Segments acknowledged at once at the beginning (Linux: 16), to speed up the peer's slow start. */
+  readonly quickAcks: number
   readonly timeWaitUs: Micros
   /** Nagle's algorithm (RFC 9293 §3.7.4). Off in the daemon: the application's own kernel has applied it already. */
   readonly nagle: boolean
@@ -55,6 +57,7 @@ export function tcpConfig(over: Partial<TcpConfig> = {}): TcpConfig {
     synRetries: 6,
     dataRetries: 15,
     delayedAckUs: 40 * US_PER_MS,
+    quickAcks: 16,
     timeWaitUs: 60 * US_PER_S,
     nagle: false,
     ttl: 64,

@@ -102,6 +102,7 @@ export class TcpEndpoint {
     this.ext = ext
     this.mss = tuple.local.isV4 ? cfg.mss4 : cfg.mss6
     this.snd = new Sender(cfg, this.mss)
+    this.rcv.quickAcks = cfg.quickAcks
   }
 
   // ---------------------------------------------------------------- views
@@ -329,7 +330,7 @@ export class TcpEndpoint {
       this.bits |= ECE_DUE
       this.rcv.ackNow = true
     }
-    if ((pkt.flags & (ECE | SYN)) === ECE && this.snd.onEcho(this.mss, now)) this.bits |= CWR_DUE
+    if ((pkt.flags & (ECE | SYN)) === ECE && (this.bits & CWR_DUE) === 0 && this.snd.onEcho(this.mss, now)) this.bits |= CWR_DUE
   }
 
   private onAck(pkt: Packet, opts: TcpOptions, segOff: SeqOff, ackOff: SeqOff, now: Micros): void {
@@ -692,7 +693,7 @@ export class TcpEndpoint {
     const hasFin = withFin && n === max
     if (!openSegment(this, tx, KIND_DATA, at, run, true, now)) return false
     run.queue.tx(run.off, n, tx)
-    this.close(tx, ACK | PSH | (hasFin ? FIN : 0), at, n)
+    this.close(tx, ACK | (hasFin || at + n === this.snd.sndNxt ? PSH : 0) | (hasFin ? FIN : 0), at, n)
     if (!isProbe) this.snd.onRetransmitted(at, hasFin ? n + 1 : n, now)
     this.retransSegs += Math.ceil(n / seg)
     this.retransBytes += n

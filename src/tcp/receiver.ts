@@ -23,7 +23,8 @@ class Reorder {
   /** The range that holds `at` changed, or was hit again. */
   touch(at: SeqOff): void {
     const i = this.ranges.find(at)
-    const [start, end] = [this.ranges.startAt(i), this.ranges.endAt(i)]
+    const start = this.ranges.startAt(i)
+    const end = this.ranges.endAt(i)
     const recent = this.recent
     let n = 0
     for (const x of recent) if (x < start || x >= end) recent[n++] = x
@@ -48,6 +49,8 @@ export class Receiver {
   segLen = 536
   /** Largest window announced so far; stands for the buffer's size in the silly-window rule. */
   private maxWindow = 0
+  /** Segments that are still acknowledged at once, to speed up the peer's slow start (Linux's quick ACKs); none in a dialogue. */
+  quickAcks = 0
   /** An ACK is due now. */
   ackNow = false
   delackAt: Micros = NEVER
@@ -107,8 +110,12 @@ export class Receiver {
       if (joined > this.rcvNxt) this.rcvNxt = joined
       reorder.ranges.removeBelow(this.rcvNxt)
     }
-    if (this.rcvNxt - this.lastAckSent >= 2 * this.segLen || this.rcvNxt + this.segLen > this.edge) this.ackNow = true
-    else if (this.delackAt === NEVER) this.delackAt = now + delayUs
+    // RFC 1122 §4.2.3.2: every second full segment at least; Linux: more than one
+    if (this.rcvNxt - this.lastAckSent > this.segLen || this.rcvNxt + this.segLen > this.edge) this.ackNow = true
+    else if (this.quickAcks > 0) {
+      this.quickAcks--
+      this.ackNow = true
+    } else if (this.delackAt === NEVER) this.delackAt = now + delayUs
     return this.rcvNxt - before
   }
 
@@ -233,6 +240,7 @@ export class Receiver {
 
   /** A segment with an ACK of rcvNxt left. `withSack`: it carried all SACK blocks that were pending. */
   onAckSent(withSack: boolean): void {
+    if (!withSack && this.rcvNxt > this.lastAckSent) this.quickAcks = 0 // data answers data: ACKs travel along
     this.lastAckSent = this.rcvNxt
     this.delackAt = NEVER
     const r = this.reorder

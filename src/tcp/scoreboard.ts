@@ -92,6 +92,11 @@ export class Flight extends Records {
     this.appLimitedUntil = this.deliveredTotal + this.pipe
   }
 
+  /** Something may be missing: duplicate ACKs, SACKed bytes, or recovery. New data then leaves at once (RFC 3042). */
+  get isTroubled(): boolean {
+    return this.sacked > 0 || this.recovery.dupAcks > 0 || !this.recovery.isOpen
+  }
+
   get isEmpty(): boolean {
     return this.count === 0
   }

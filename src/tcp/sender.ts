@@ -113,7 +113,7 @@ export class Sender {
     if (n < pending) {
       // wait for a better filled super-segment while ACKs are on their way (as Linux's tso_defer does)
       const goal = Math.min(max, Math.max(seg, this.cwnd >> 2))
-      if (n < goal - (goal % seg) && !isIdle && space < window) {
+      if (n < goal - (goal % seg) && space < window && this.flight !== null && !this.flight.isTroubled) {
         this.noteLimit(true)
         return 0
       }
@@ -155,7 +155,7 @@ export class Sender {
     flight.paceWaitAt = NEVER
     if (!this.cfg.pacing || (this.rtt.srttUs < PACING_RTT_US && this.cc.pacingBps === 0)) return
     const rate = this.paceBps
-    if (rate > 0) flight.paceAt = Math.max(now, flight.paceAt) + (len * US_PER_S) / rate
+    if (rate > 0) flight.paceAt = Math.max(now, flight.paceAt) + Math.ceil((len * US_PER_S) / rate)
   }
 
   /** Whether the window has room for a FIN at sndNxt (it occupies a byte); else it is probed, by us in any case. */
@@ -220,6 +220,7 @@ export class Sender {
     if (recovery.reorderAt <= now) this.detect(flight, flight.end - flight.start, mss, ext, now)
     if (recovery.probeAt > now) return false
     recovery.probeAt = NEVER
+    this.rexmitAt = now + this.rtt.rtoUs(this.cfg) // §7.3: the probe takes the timeout's place
     return true
   }
 
@@ -291,11 +292,11 @@ export class Sender {
    */
   onEcho(mss: number, now: Micros): boolean {
     const flight = this.flight
-    if (flight === null) return false
-    const recovery = flight.recovery
-    if (!recovery.isOpen || this.sndUna <= recovery.ecnUntil) return false
-    recovery.ecnUntil = this.sndNxt
-    this.cc.onCongestion(flight.end - flight.start, mss, now)
+    if (flight !== null) {
+      if (!flight.recovery.isOpen || this.sndUna <= flight.recovery.ecnUntil) return false
+      flight.recovery.ecnUntil = this.sndNxt
+    }
+    this.cc.onCongestion(flight === null ? this.cwnd : flight.end - flight.start, mss, now)
     this.cc.onRecovered(mss, now)
     return true
   }

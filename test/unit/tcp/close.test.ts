@@ -265,7 +265,11 @@ t.test('rfc9293 3.10.5: abort in every synchronized state sends one RST, in TIME
   const make: Record<string, () => Dialogue> = {
     established: () => Dialogue.connected(t),
     finWait1: () => after(Dialogue.connected(t), (d) => d.end()),
-    finWait2: () => after(after(Dialogue.connected(t), (d) => d.end()), (d) => d.hear('[.] 1 ack 2')),
+    finWait2: () =>
+      after(
+        after(Dialogue.connected(t), (d) => d.end()),
+        (d) => d.hear('[.] 1 ack 2'),
+      ),
     closeWait: () => after(Dialogue.connected(t), (d) => d.hear('[F.] 1 ack 1')),
     withData: () =>
       after(Dialogue.connected(t), (d) => {

@@ -68,7 +68,7 @@ export class Dialogue {
     this.iss = (setup.iss ?? 1_000) | 0
     this.irs = (setup.irs ?? 70_000) | 0
     const [local, remote] = setup.isV6 === true ? [A6, B6] : [A4, B4]
-    const cfg = { timestamps: false, windowScale: 0, gso: false, pacing: false, congestion: newReno, ...setup.cfg }
+    const cfg = { timestamps: false, windowScale: 0, gso: false, pacing: false, quickAcks: 0, congestion: newReno, ...setup.cfg }
     this.side = new Side({ local, localPort: 40_000, remote, remotePort: 80 }, cfg, setup.capacity ?? 65_535)
   }
 

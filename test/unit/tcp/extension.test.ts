@@ -318,7 +318,7 @@ t.test('held data, wanted ACKs, own timer, verdicts', (t) => {
 
   b.verdict = ON_DROP
   p.a.write(pattern(10, 100))
-  p.run(p.now + 100_000)
+  p.run(p.now + 2 * S) // a tail loss probe, then timeouts
   t.equal(p.b.receivedLen, 100, 'dropped before it had an effect')
   b.verdict = ON_CONTINUE
   t.ok(p.run(p.now + 5 * S, () => p.b.receivedLen === 110))

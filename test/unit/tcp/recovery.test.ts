@@ -19,12 +19,12 @@ t.test('rfc6582 3.2: without SACK, the third duplicate ACK retransmits at once, 
   // segments 0 and 4 are lost
   d.on('[.] 1 ack 1')
   d.on('[.] 1 ack 1')
-  d.on('[.] 1 ack 1', last(0))
+  d.on('[.] 1 ack 1', seg(0))
   t.equal(d.ep.ssthresh, 5000, 'rfc5681 (4): half of the flight')
   for (let i = 0; i < 5; i++) d.hear('[.] 1 ack 1')
   d.take()
   d.now += 50 * MS
-  d.on('[.] 1 ack 4001', last(4))
+  d.on('[.] 1 ack 4001', seg(4))
   d.now += 50 * MS
   d.on('[.] 1 ack 10001')
   t.ok(d.ep.cwnd >= 5000 && d.ep.cwnd <= 6000, `${d.ep.cwnd}`)
@@ -46,22 +46,31 @@ t.test('rfc5681 2: what is no duplicate ACK: data, a window change, other number
   t.end()
 })
 
-t.test('rfc6675 5: with SACK, more than two segments above the hole make it lost; all holes go at once as far as the window allows', (t) => {
-  const d = flying(t, 10)
-  d.on('[.] 1 ack 1 sack 1001:2001')
-  d.on('[.] 1 ack 1 sack 1001:3001')
-  d.on('[.] 1 ack 1 sack 1001:4001', last(0))
-  t.equal(d.ep.ssthresh, 5000)
-  d.on('[.] 1 ack 1 sack 1001:5001')
-  const after = [...sayAll(d, ['[.] 1 ack 1 sack 6001:7001 1001:5001', '[.] 1 ack 1 sack 6001:8001 1001:5001', '[.] 1 ack 1 sack 6001:10001 1001:5001'])]
-  t.same(after, [last(5)], 'the second hole goes within the recovery')
-  d.now += 50 * MS
-  d.on('[.] 1 ack 10001')
-  t.equal(d.ep.cwnd, 5000, 'one reduction for one round trip')
-  t.equal(d.ep.retransSegs, 2)
-  d.wait(10 * S)
-  t.end()
-})
+t.test(
+  'rfc6675 5: with SACK, more than two segments above the hole make it lost; all holes go at once as far as the window allows',
+  (t) => {
+    const d = flying(t, 10)
+    d.on('[.] 1 ack 1 sack 1001:2001')
+    d.on('[.] 1 ack 1 sack 1001:3001')
+    d.on('[.] 1 ack 1 sack 1001:4001', seg(0))
+    t.equal(d.ep.ssthresh, 5000)
+    d.on('[.] 1 ack 1 sack 1001:5001')
+    const after = [
+      ...sayAll(d, [
+        '[.] 1 ack 1 sack 6001:7001 1001:5001',
+        '[.] 1 ack 1 sack 6001:8001 1001:5001',
+        '[.] 1 ack 1 sack 6001:10001 1001:5001',
+      ]),
+    ]
+    t.same(after, [seg(5)], 'the second hole goes within the recovery')
+    d.now += 50 * MS
+    d.on('[.] 1 ack 10001')
+    t.equal(d.ep.cwnd, 5000, 'one reduction for one round trip')
+    t.equal(d.ep.retransSegs, 2)
+    d.wait(10 * S)
+    t.end()
+  },
+)
 
 t.test('no retransmission without need: a partial ACK in SACK recovery says nothing about the rest', (t) => {
   const d = flying(t, 10)
@@ -160,7 +169,7 @@ t.test('rfc5681 3.1: after a timeout everything goes again in slow start, also b
   t.equal(d.take().length, 10)
   const said = d.elapse(400 * MS) // all is lost, and the tail loss probe too
   t.match(said.at(-1), /\] 1\+1000 /)
-  const resent = (k: number) => `[P.] ${1 + 1000 * k}+1000 ${W}`
+  const resent = (k: number) => `[.] ${1 + 1000 * k}+1000 ${W}`
   d.now += 50 * MS
   d.on('[.] 1 ack 1001', resent(1), resent(2))
   d.now += 50 * MS
