@@ -40,7 +40,10 @@ t.test('rfc9293 3.8.6.3: an ACK rides on data', (t) => {
   d.on('[P.] 1+100 ack 1')
   d.write(10)
   d.expect('[P.] 1+10 ack 101 win 65435')
-  t.notOk(d.elapse(40 * MS).some((line) => line.startsWith('+40 ')), 'no ACK of its own')
+  t.notOk(
+    d.elapse(40 * MS).some((line) => line.startsWith('+40 ')),
+    'no ACK of its own',
+  )
   t.end()
 })
 

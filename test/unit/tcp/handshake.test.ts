@@ -198,6 +198,19 @@ t.test('rfc9293 3.5: simultaneous open', (t) => {
   t.end()
 })
 
+t.test('rfc6298 3: the round trip of a simultaneous open is that of our SYN, not of the SYN/ACK that crosses the peer’s', (t) => {
+  const d = new Dialogue(t)
+  d.connect()
+  d.take()
+  d.now += 10 * MS
+  d.hear('[S] 0 win 5000 mss 1400')
+  d.take()
+  d.now += 40 * MS
+  d.on('[S.] 0 ack 1 win 4000 mss 1400')
+  t.equal(d.ep.srttUs, 50 * MS)
+  t.end()
+})
+
 t.test('rfc9293 3.5: simultaneous open between two of us comes to rest, also when segments are lost', (t) => {
   for (let mask = 0; mask < 16; mask++) {
     const [a, b] = [new Dialogue(t), new Dialogue(t, { iss: 70_000, irs: 1_000 })]
