@@ -75,6 +75,7 @@ export class EgressCopy {
 /** Unicast routes not through the TUN, and those that reject; IPv6 link-local and multicast ones are the kernel's own affair. */
 function isCopied(route: Route, tun: string): boolean {
   if (isRejecting(route)) return true
+  if (route.protocol === 'kernel' && route.devices.includes('lo')) return false // an address on lo
   if (route.type !== 'unicast' || route.devices.length === 0 || route.devices.includes(tun)) return false
   return !/^(fe80::|ff00::)/.test(route.destination)
 }

@@ -6,14 +6,14 @@ import type { Switch } from './forwarding.js'
 import { openedSet, ownTable } from './nft.js'
 import type { Family } from './numbers.js'
 import { endOrphans, undoFirewall } from './leftovers.js'
-import { type HostLog, leftStates, undoPlan } from './undo.js'
+import { type HostLog, leftStates, loopbackUndo, undoPlan } from './undo.js'
 import { applyPlan, type Failure, formatPlan, mayFail, type Plan, type Step } from './plan.js'
 import { reconcile } from './reconcile.js'
 import { addWords } from './route-text.js'
 import { type Change, type ChangeSource, type RtnetlinkSource, watchChanges } from './rtnetlink.js'
 import { type HostRunner, readSysctl } from './runner.js'
 import { type HostState, removeState, startTimeOf, STATE_DIR, writeState } from './state-file.js'
-import { type EgressPlan, type HostOptions, type WantedFamily, wantedFamily } from './wanted.js'
+import { type EgressPlan, type HostOptions, loopbackAddress, type WantedFamily, wantedFamily } from './wanted.js'
 
 /** Announcements come in bursts; and a pass within this time of the last one waits. */
 const SETTLE_MS = 40
@@ -96,6 +96,14 @@ export class HostKeeper {
         parts.log.info('took over what a daemon that was killed left on this host')
         await endOrphans([...new Set(left.flatMap((s) => s.addresses))], parts.log)
         await keeper.undoFirewall()
+        // If it is still wanted it comes back with the rest.
+        await applyPlan(
+          loopbackUndo(
+            facts,
+            left.flatMap((s) => s.addresses),
+          ),
+          parts.runner,
+        )
       }
       keeper.watch()
       await keeper.setUp()
@@ -300,13 +308,14 @@ export class HostKeeper {
     this.report(failures, isStrict)
   }
 
-  /** The TUN's own address or state, when somebody took it. */
+  /** The TUN's own address or state, when somebody took it; and what blocking needs on lo. */
   private tunSteps(): Step[] {
     const { tun, mtu, families } = this.options
+    const loop = loopSteps(this.facts, this.options)
     const link = this.facts.links.get(tun)
-    if (link === undefined) return [] // it was deleted: whoever reads it knows
+    if (link === undefined) return loop // it was deleted: whoever reads it knows
     const missing = families.filter((f) => factsOf(this.facts, f.family) !== null && !link.addresses.includes(f.address))
-    return link.isUp && missing.length === 0 ? [] : linkSteps(tun, mtu, missing)
+    return link.isUp && missing.length === 0 ? loop : [...loop, ...linkSteps(tun, mtu, missing)]
   }
 
   private openedSteps(wanted: ReadonlyMap<Family, WantedFamily>): Step[] {
@@ -358,6 +367,16 @@ export class HostKeeper {
   }
 }
 
+/** The addresses on lo that blocking needs and that are not there. */
+function loopSteps(facts: HostFacts, options: HostOptions): Step[] {
+  const there = facts.links.get('lo')?.addresses ?? []
+  return options.families.flatMap((f): Step[] => {
+    const wanted = loopbackAddress(options, f)
+    if (wanted === null || there.includes(wanted)) return []
+    return [{ kind: 'exec', argv: ['ip', `-${f.family}`, 'address', 'replace', `${wanted}/128`, 'dev', 'lo', 'nodad'] }]
+  })
+}
+
 /** The device exists already and is ours, so that its addresses and routes go when it is closed. */
 function linkSteps(tun: string, mtu: number, families: HostOptions['families']): Step[] {
   return [
@@ -389,6 +408,7 @@ export async function dryRun(options: HostOptions, native: RtnetlinkSource, stat
   return formatPlan([
     { kind: 'exec', argv: ['ip', 'tuntap', 'add', 'dev', options.tun, 'mode', 'tun'] },
     ...linkSteps(options.tun, options.mtu, options.families),
+    ...loopSteps(facts, options),
     { kind: 'nft', lines: [...ownTable(options.tun, options.families), ...opened] },
     ...reconcile(tunAssumed(facts, options.tun), wanted, copies),
   ])

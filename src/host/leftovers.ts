@@ -78,7 +78,7 @@ export async function cleanUp(
   )
   const switches = states.flatMap((s) => s.switches)
   const displaced = { 4: states.flatMap((s) => s.displaced[4]), 6: states.flatMap((s) => s.displaced[6]) }
-  const plan = undoPlan(facts, { switches, displaced }, states[0]?.tun ?? '')
+  const plan = undoPlan(facts, { switches, displaced, addresses }, states[0]?.tun ?? '')
   failures.push(...(await applyPlan(plan, runner)).map((failure) => failure.message))
   if (failures.length === 0) for (const state of states) removeState(state.tun, stateDir)
   return { steps: plan.length, orphans, failures }

@@ -27,14 +27,22 @@ export function leftStates(netns: string, stateDir = STATE_DIR): HostState[] {
 }
 
 /** The steps that take everything of ours back, except what goes with the TUN and the nft child. */
-export function undoPlan(facts: HostFacts, state: Pick<HostState, 'switches' | 'displaced'>, tun: string): Step[] {
+export function undoPlan(facts: HostFacts, state: Pick<HostState, 'switches' | 'displaced' | 'addresses'>, tun: string): Step[] {
   const back = FAMILIES.flatMap((family) =>
     (state.displaced[family] ?? []).flatMap((text): Step[] => {
       const route = restorable(parseRoute(text), facts, family, tun)
       return route === null ? [] : [{ kind: 'route', family, words: ['replace', ...addWords(route)], mayFail: true }]
     }),
   )
-  return [...reconcile(facts, new Map(), new Map()), ...back, ...restoreSwitches(facts.sysctl, state.switches)]
+  const rest = restoreSwitches(facts.sysctl, state.switches)
+  return [...reconcile(facts, new Map(), new Map()), ...loopbackUndo(facts, state.addresses), ...back, ...rest]
+}
+
+/** Takes the addresses that blocking needed off lo again. */
+export function loopbackUndo(facts: HostFacts, addresses: readonly string[]): Step[] {
+  const there = facts.links.get('lo')?.addresses ?? []
+  const ours = addresses.filter((address) => address.includes(':') && there.includes(address))
+  return [...new Set(ours)].map((address) => ({ kind: 'exec', argv: ['ip', '-6', 'address', 'del', `${address}/128`, 'dev', 'lo'] }))
 }
 
 /** A displaced route goes back unless main has got another one in its place that is not the TUN's. */

@@ -98,7 +98,7 @@ export function wantedFamily(
       ownRoute([f.prefix, 'dev', options.tun, ...metric(f.family, 1024)], no.TABLE_EGRESS_COPY),
       lastResort(no.TABLE_EGRESS_COPY),
       ownRoute(['default', 'dev', options.tun, 'src', f.address, ...metric(f.family, 1024)], no.TABLE_CAPTURE),
-      ...(options.failClosed ? [lastResort(no.TABLE_CAPTURE)] : []),
+      ...(options.failClosed ? [block('default', f, no.LAST_METRIC - 1, no.TABLE_CAPTURE)] : []),
       ...egresses.flatMap((egress) => egressRoutes(copied, egress, facts)),
     ],
     rules: [
@@ -121,6 +121,23 @@ function ours(route: Route, table: number): Route {
 
 function lastResort(table: number): Route {
   return ownRoute(['unreachable', 'default', 'metric', String(no.LAST_METRIC)], table)
+}
+
+/**
+ * A route that rejects. Linux: when the first look-up of an unbound IPv6 socket ends at an `unreachable` route, a source address is
+ * chosen and the look-up is done again as if the socket were bound, which leads past the capture. A route through lo that names A as
+ * its source rejects as well, and the second look-up has A for its source: it ends where A ends. For that A must be on lo
+ * (`loopbackAddress`).
+ */
+function block(destination: string, f: FamilyPlan, metricValue: number, table: number | 'main'): Route {
+  const value = String(metricValue)
+  if (f.family === 4) return ownRoute(['unreachable', destination, 'metric', value], table)
+  return ownRoute([destination, 'dev', 'lo', 'src', f.address, 'metric', value], table)
+}
+
+/** The address that blocking of `f` needs on lo, null: none. */
+export function loopbackAddress(options: HostOptions, f: FamilyPlan): string | null {
+  return options.failClosed && f.family === 6 ? f.address : null
 }
 
 /** Linux gives an IPv6 route without metric 1024. */
@@ -237,7 +254,7 @@ function captureRoutes(known: FamilyFacts, options: HostOptions, f: FamilyPlan, 
   const byHand = known.main.filter((route) => route.devices.includes(options.tun) && route.protocol !== 'kernel')
   const taken = new Set(known.main.map(slotOf))
   const stops = [...byHand, ...wanted].flatMap((route) => {
-    const stop = ownRoute(['unreachable', route.destination, 'metric', String(route.metric + 1)], 'main')
+    const stop = block(route.destination, f, route.metric + 1, 'main')
     return taken.has(slotOf(stop)) ? [] : [stop]
   })
   const unique = new Map(stops.map((route) => [keyOf(route), route]))

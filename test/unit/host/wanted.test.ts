@@ -125,7 +125,8 @@ t.test('--route: prefixes at the TUN, as ip prints them', (t) => {
 
 t.test('--fail-closed: behind everything that brings traffic to the TUN stands a route that rejects', (t) => {
   const text = capturing({ all: true, routes: ['192.0.2.0/24'] }, { failClosed: true })
-  t.ok(text.includes('ip -4 route add unreachable default metric 4294967295 proto 119 table 7701'))
+  t.ok(text.includes('ip -4 route add unreachable default metric 4294967294 proto 119 table 7701'))
+  t.ok(text.includes('ip -6 route add default dev lo src fd00:198:18::1 metric 4294967294 proto 119 table 7701'), 'IPv6 looks up twice')
   t.ok(text.includes('ip -4 route add unreachable 192.0.2.0/24 metric 1 proto 119'))
   t.ok(text.includes('ip -4 route add unreachable 203.0.113.0/24 metric 1 proto 119'), 'for the routes of the user too')
   t.end()
