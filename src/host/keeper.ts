@@ -49,12 +49,13 @@ export class HostKeeper {
   private timer: NodeJS.Timeout | null = null
   private readonly deleted = new Map<Family, Set<string>>()
   private readonly takenByTun = new Map<Family, Set<string>>()
-  /** Steps of the wanted state that were applied once: when one is due again, somebody undid it. */
-  private readonly applied = new Set<string>()
+  /** Steps that make what was wanted at the last pass: when one is due again, somebody undid it. */
+  private made: ReadonlySet<string> = new Set()
   private pass: Promise<unknown> = Promise.resolve()
   private lastPassAt = 0
   private isStopped = false
   private opened = ''
+  private readonly hadDefault = new Map<Family, boolean>()
   /** Told after every change of links, addresses or routes of the host, when T follows it already. */
   onChange: (facts: HostFacts) => void = () => {}
 
@@ -191,6 +192,7 @@ export class HostKeeper {
     this.facts = await readFacts() // with the TUN's own routes
     this.updateCopies()
     await this.bring(this.wanted(), true)
+    this.tellEgress()
     this.parts.runner.onNftEnd = () => this.onNftEnd()
     this.audit = setInterval(() => this.checkSwitches(), AUDIT_MS)
     this.audit.unref()
@@ -266,7 +268,21 @@ export class HostKeeper {
     this.lastPassAt = performance.now()
     this.updateCopies()
     await this.bring(this.wanted(), isStrict)
+    this.tellEgress()
     if (!isSameHost(before, this.facts)) this.onChange(this.facts)
+  }
+
+  /** Says when there is no way out any more, and when there is one again. */
+  private tellEgress(): void {
+    for (const { family } of this.options.families) {
+      const has = this.hasDefault(family)
+      const had = this.hadDefault.get(family)
+      this.hadDefault.set(family, has)
+      if (has === had || (had === undefined && has)) continue
+      if (has) this.parts.log.info(`IPv${family} has a default route again`)
+      else if (had === undefined) this.parts.log.info(`IPv${family} has no default route: its connections fail until there is one`)
+      else this.parts.log.warn(`IPv${family} has no default route besides the TUN: new connections fail until there is one`)
+    }
   }
 
   private updateCopies(): void {
@@ -301,10 +317,11 @@ export class HostKeeper {
   private async bring(wanted: ReadonlyMap<Family, WantedFamily>, isStrict: boolean): Promise<void> {
     this.rememberWanted(wanted)
     const plan = [...this.tunSteps(), ...reconcile(this.facts, wanted, this.copies), ...this.openedSteps(wanted)]
+    const made = this.made
+    this.made = new Set(reconcile(nothingThere(this.facts), wanted, new Map()).map(stepText))
     if (plan.length === 0) return
-    this.tell(plan)
+    this.tell(plan.filter((step) => made.has(stepText(step)) || (step.kind === 'exec' && made.size > 0)))
     const failures = await applyPlan(plan, this.parts.runner, isStrict)
-    for (const step of plan) if (isMaking(step)) this.applied.add(stepText(step))
     this.report(failures, isStrict)
   }
 
@@ -342,14 +359,11 @@ export class HostKeeper {
     writeState(this.state, this.parts.stateDir)
   }
 
-  private tell(plan: Plan): void {
-    const again = plan.filter((step) => isMaking(step) && this.applied.has(stepText(step)))
-    if (again.length > 0) {
-      const commands = formatPlan(again)
-      this.parts.log.warn(`somebody changed what the daemon had set on this host; restored ${commands.length} of it`, {
-        commands: commands.slice(0, 20),
-      })
-    }
+  private tell(again: Plan): void {
+    if (again.length === 0) return
+    this.parts.log.warn(`somebody changed what the daemon had set on this host; restored ${again.length} of it`, {
+      commands: formatPlan(again.slice(0, 20)),
+    })
   }
 
   private report(failures: readonly Failure[], isStrict: boolean): void {
@@ -421,8 +435,10 @@ function tunAssumed(facts: HostFacts, tun: string): HostFacts {
   return { ...facts, sysctl: (key) => (own.test(key) ? facts.sysctl(key.replace(`/conf/${tun}/`, '/conf/default/')) : facts.sysctl(key)) }
 }
 
-function isMaking(step: Step): boolean {
-  return step.kind === 'exec' || step.kind === 'sysctl' || ((step.kind === 'rule' || step.kind === 'route') && step.words[0] === 'add')
+/** A host on which nothing of ours stands. */
+function nothingThere(facts: HostFacts): HostFacts {
+  const none = { main: [], own: [], ownRules: [] }
+  return { ...facts, v4: none, v6: facts.v6 === null ? null : none, sysctl: () => null }
 }
 
 function stepText(step: Step): string {

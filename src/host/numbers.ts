@@ -14,6 +14,7 @@ export const PREF_EGRESS = 7696
 export const PREF_EGRESS_STOP = 7697
 export const PREF_MARK = 7699
 export const PREF_STACK = 7700
+export const PREF_STACK_STOP = 7701
 export const PREF_ADMIT = 7702
 export const PREF_NO_ROUTER = 7703
 export const PREF_CAPTURED = 7710

@@ -66,7 +66,7 @@ export interface WantedFamily {
 /**
  * What the host should look like for one family.
  *
- *     iif tun lookup T         what the stack sends goes out by the host's own routes, never back into the TUN
+ *     iif tun lookup T         what the stack sends goes out by the host's own routes, by nothing else, never back into the TUN
  *     from S2 lookup T3        ... or by another egress, and by nothing else
  *     from A lookup T2         captured sockets stay captured; without the TUN they are unreachable, not in clear
  *     iif lo lookup T          what is not TCP, replies, and sockets bound to other addresses stay out of routes at the TUN
@@ -96,7 +96,6 @@ export function wantedFamily(
       ...copied.map((route) => ours(route, no.TABLE_EGRESS_COPY)),
       // firewalld's reverse path check (fib saddr . iif) drops our packets unless T knows the way to the stack.
       ownRoute([f.prefix, 'dev', options.tun, ...metric(f.family, 1024)], no.TABLE_EGRESS_COPY),
-      lastResort(no.TABLE_EGRESS_COPY),
       ownRoute(['default', 'dev', options.tun, 'src', f.address, ...metric(f.family, 1024)], no.TABLE_CAPTURE),
       ...(options.failClosed ? [block('default', f, no.LAST_METRIC - 1, no.TABLE_CAPTURE)] : []),
       ...egresses.flatMap((egress) => egressRoutes(copied, egress, facts)),
@@ -117,10 +116,6 @@ export function wantedFamily(
 /** The same route in a table of ours. */
 function ours(route: Route, table: number): Route {
   return { ...route, table: String(table), protocol: String(no.OWN_PROTOCOL) }
-}
-
-function lastResort(table: number): Route {
-  return ownRoute(['unreachable', 'default', 'metric', String(no.LAST_METRIC)], table)
 }
 
 /**
@@ -149,6 +144,10 @@ function metric(family: no.Family, value: number): string[] {
 function baseRules(tun: string, f: FamilyPlan): string[] {
   return [
     ruleText(no.PREF_CAPTURED_STOP, `from ${f.address} unreachable`),
+    // Not a last route of T: after a crash the host's own traffic still looks into T, and must find main behind it when the host
+    // has moved to another network meanwhile.
+    ruleText(no.PREF_STACK_STOP, `iif ${tun} unreachable`),
+    ruleText(no.PREF_STACK_STOP, `fwmark 0x${no.OWN_MARK.toString(16)} unreachable`),
     ruleText(no.PREF_MARK, `fwmark 0x${no.OWN_MARK.toString(16)} lookup ${no.TABLE_EGRESS_COPY}`),
     ruleText(no.PREF_STACK, `iif ${tun} lookup ${no.TABLE_EGRESS_COPY}`),
     ruleText(no.PREF_CAPTURED, `from ${f.address} lookup ${no.TABLE_CAPTURE}`),

@@ -7,7 +7,7 @@ import { Capture } from './lib/capture.js'
 import { Daemon, PROGRAM } from './lib/daemon.js'
 import type { Background } from './lib/exec.js'
 import { ADDRESS, Lab } from './lib/lab.js'
-import { net, pings, spawnNet } from './lib/net.js'
+import { net, pings, spawnNet, UDP_PORT } from './lib/net.js'
 import { curlDownload, PORT, startServers } from './lib/peers.js'
 import { snapshot } from './lib/snapshot.js'
 
@@ -111,6 +111,53 @@ t.test('--fail-closed: after a kill nothing of the captured traffic leaves by an
   await blocked('with routes')
   t.match(await client.ok(['node', PROGRAM, 'cleanup', '--tun', routed.tun]), { stdout: /taken back/ })
   t.same(await snapshot(client), before)
+})
+
+t.test('SIGTERM under load: nothing leaves in clear afterwards, the application is told, the host is as before', async (t) => {
+  const lab = await labOf(t)
+  const before = await snapshot(lab.client)
+  const daemon = await Daemon.start(lab, { args: ['--all'], route: false })
+  const senders: Background[] = []
+  for (const server of [ADDRESS.server4, ADDRESS.server6])
+    senders.push(await spawnNet(lab.client, 'connected', 'send-for-ever', server, PORT.digest))
+  await sleep(300)
+  const startedAt = performance.now()
+  const stopped = daemon.stop()
+  await sleep(300)
+  t.match(
+    await net(lab.client, 'tcp', ADDRESS.server4, PORT.echo),
+    { outcome: 'connected' },
+    'new connections leave as without the daemon at once',
+  )
+  t.ok(
+    senders.every((sender) => sender.isRunning),
+    'while the others may finish',
+  )
+  t.equal(await stopped, 0)
+  const tookMs = performance.now() - startedAt
+  t.ok(tookMs > 4500 && tookMs < 7500, 'it drained for 5 s', { tookMs })
+  for (const sender of senders) t.match(JSON.parse(await sender.waitLine(/"ended"/, 1000)), { event: 'ended' }, 'the application was reset')
+  t.equal(await dataSegments(lab, 500), 0)
+  t.same(await snapshot(lab.client), before)
+})
+
+t.test('a host that moves to another network after a crash is not held back by what the daemon left', async (t) => {
+  const lab = await labOf(t)
+  const { client } = lab
+  await spawnNet(lab.server, 'ready', 'udp-serve', UDP_PORT, ADDRESS.server4, ADDRESS.server6)
+  const daemon = await Daemon.start(lab, { args: ['--all'], route: false })
+  await daemon.stop('SIGKILL')
+  await client.ip('link set wan1 down')
+  await client.ip(`route add default via ${ADDRESS.serverLink4[1]}`)
+  await client.ip(`route add default via ${ADDRESS.serverLink6[1]}`, 6)
+  for (const [server, own] of [
+    [ADDRESS.server4, ADDRESS.clientLink4[1]],
+    [ADDRESS.server6, ADDRESS.clientLink6[1]],
+  ] as const) {
+    t.match(await net(client, 'udp', server, UDP_PORT), { outcome: 'answered' }, `UDP to ${server}`)
+    t.match(await net(client, 'tcp', server, PORT.echo, own), { outcome: 'connected' }, 'TCP from a bound socket')
+    t.match(await net(client, 'tcp', server, PORT.echo), { outcome: 'connected' }, 'and from an unbound one')
+  }
 })
 
 t.test('after a crash the next start answers unknown flows by RST at once', async (t) => {
