@@ -110,8 +110,8 @@ export class Receiver {
       if (joined > this.rcvNxt) this.rcvNxt = joined
       reorder.ranges.removeBelow(this.rcvNxt)
     }
-    // RFC 1122 §4.2.3.2: every second full segment at least; Linux: more than one
-    if (this.rcvNxt - this.lastAckSent > this.segLen || this.rcvNxt + this.segLen > this.edge) this.ackNow = true
+    // RFC 1122 §4.2.3.2: every second full segment at least
+    if (this.rcvNxt - this.lastAckSent >= 2 * this.segLen || this.rcvNxt + this.segLen > this.edge) this.ackNow = true
     else if (this.quickAcks > 0) {
       this.quickAcks--
       this.ackNow = true

@@ -98,12 +98,13 @@ t.test('transfers with loss, duplicates, reordering, joins, slow readers are byt
 })
 
 t.test('rfc8684 3.3.4: a reader that stops: the window closes for all subflows together, and opens again', async (tt) => {
-  const link = new Link({ isCut: true, capacity: 200_000 }).establish()
+  const link = new Link({ isCut: true, capacity: 200_000 })
   const rules = new WireRules()
   link.filter = (p) => {
     rules.observe(p)
     return PASS
   }
+  link.establish()
   link.client.write(pattern(1))
   link.run(100_000)
   link.client.c.addPath(path({ id: 1, source: CLIENT_2 }), link.now)
