@@ -107,7 +107,7 @@ export class HostKeeper {
         )
       }
       keeper.watch()
-      await keeper.setUp()
+      await keeper.run(() => keeper.setUp())
       return keeper
     } catch (error) {
       const failures = await keeper.stop()
