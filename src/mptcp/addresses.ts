@@ -115,7 +115,7 @@ export class Addresses {
   private pickCarrier(): Subflow | null {
     for (const s of this.c.subflows) if (s.isUsable && s.rtoCount === 0 && !this.removals.includes(s.localAddrId)) return s
     const s = bestSubflow(this.c)
-    return s !== null && s.isUsable ? s : null
+    return s?.isUsable ? s : null
   }
 
   private maySignal(s: Subflow): boolean {

