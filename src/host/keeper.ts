@@ -6,7 +6,7 @@ import type { Switch } from './forwarding.js'
 import { openedSet, ownTable } from './nft.js'
 import type { Family } from './numbers.js'
 import { endOrphans, undoFirewall } from './leftovers.js'
-import { type HostLog, leftStates, loopbackUndo, undoPlan } from './undo.js'
+import { displacedBack, type HostLog, leftStates, loopbackUndo, undoPlan } from './undo.js'
 import { applyPlan, type Failure, formatPlan, mayFail, type Plan, type Step } from './plan.js'
 import { reconcile } from './reconcile.js'
 import { addWords } from './route-text.js'
@@ -97,14 +97,10 @@ export class HostKeeper {
         parts.log.info('took over what a daemon that was killed left on this host')
         await endOrphans([...new Set(left.flatMap((s) => s.addresses))], parts.log)
         await keeper.undoFirewall()
-        // If it is still wanted it comes back with the rest.
-        await applyPlan(
-          loopbackUndo(
-            facts,
-            left.flatMap((s) => s.addresses),
-          ),
-          parts.runner,
-        )
+        // The address on lo comes back with the rest when it is still wanted.
+        const addresses = left.flatMap((s) => s.addresses)
+        const back = displacedBack(facts, state.displaced, options.tun)
+        await applyPlan([...loopbackUndo(facts, addresses), ...back], parts.runner)
       }
       keeper.watch()
       await keeper.run(() => keeper.setUp())

@@ -28,14 +28,19 @@ export function leftStates(netns: string, stateDir = STATE_DIR): HostState[] {
 
 /** The steps that take everything of ours back, except what goes with the TUN and the nft child. */
 export function undoPlan(facts: HostFacts, state: Pick<HostState, 'switches' | 'displaced' | 'addresses'>, tun: string): Step[] {
-  const back = FAMILIES.flatMap((family) =>
-    (state.displaced[family] ?? []).flatMap((text): Step[] => {
+  const back = displacedBack(facts, state.displaced, tun)
+  const rest = restoreSwitches(facts.sysctl, state.switches)
+  return [...reconcile(facts, new Map(), new Map()), ...loopbackUndo(facts, state.addresses), ...back, ...rest]
+}
+
+/** Puts routes back into main that one at a TUN displaced, which has gone. */
+export function displacedBack(facts: HostFacts, displaced: HostState['displaced'], tun: string): Step[] {
+  return FAMILIES.flatMap((family) =>
+    (displaced[family] ?? []).flatMap((text): Step[] => {
       const route = restorable(parseRoute(text), facts, family, tun)
       return route === null ? [] : [{ kind: 'route', family, words: ['replace', ...addWords(route)], mayFail: true }]
     }),
   )
-  const rest = restoreSwitches(facts.sysctl, state.switches)
-  return [...reconcile(facts, new Map(), new Map()), ...loopbackUndo(facts, state.addresses), ...back, ...rest]
 }
 
 /** Takes the addresses that blocking needed off lo again. */

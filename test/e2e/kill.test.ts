@@ -166,16 +166,19 @@ t.test('after a crash the next start answers unknown flows by RST at once', asyn
   const senders: Background[] = []
   for (const server of [ADDRESS.server4, ADDRESS.server6])
     senders.push(await spawnNet(lab.client, 'connected', 'send-for-ever', server, PORT.digest))
+  const defaults = async (): Promise<string> => (await lab.client.ok(['ip', 'route', 'show', 'default'])).stdout
+  await lab.client.ok(['ip', 'route', 'replace', 'default', 'dev', daemon.tun, 'metric', '1000'])
+  await sleep(500)
   await daemon.stop('SIGKILL')
+  t.equal(await defaults(), '', 'the fault: the default route went with the TUN that it was put on')
   const startedAt = performance.now()
   const again = await Daemon.start(lab)
+  t.match(await defaults(), /via 10\.99\.1\.2 dev wan1/, 'the route that it had displaced is back')
   for (const sender of senders) {
     const { error } = JSON.parse(await sender.waitLine(/"ended"/, 3000)) as { error: string }
     t.match(error, /ECONNRESET|ECONNABORTED|EPIPE/)
   }
   t.comment(`the applications knew ${(performance.now() - startedAt).toFixed(0)} ms after the next start began`)
-  // A segment of a flow that nobody knows: from a socket that the kernel believes in.
-  await lab.client.ok(['ip', 'rule', 'show'])
   t.match(again.process.lines.join('\n'), /took over what a daemon that was killed left/)
   t.equal(await again.stop(), 0)
 })
