@@ -14,7 +14,7 @@ const RTM_DELRULE = 33
 const RTM_NEWNETCONF = 80
 
 /** link, v4 address, v4 route, v4 rule, v6 address, v6 route, v6 rule, v4 and v6 netconf: bits 1 << (RTNLGRP_* - 1). */
-const GROUPS = [1, 5, 7, 8, 9, 11, 19, 24, 25].reduce((mask, group) => mask | (1 << (group - 1)), 0)
+export const GROUPS = [1, 5, 7, 8, 9, 11, 19, 24, 25].reduce((mask, group) => mask | (1 << (group - 1)), 0)
 
 const NLMSG_HDRLEN = 16
 const RTMSG_LEN = 12
