@@ -1,6 +1,6 @@
 import type { DaemonConfig } from '../config/daemon-config.js'
 import { readFacts } from '../host/facts.js'
-import { dryRun } from '../host/keeper.js'
+import { dryRun } from '../host/dry-run.js'
 import { native } from '../tun/native.js'
 import { hostOptions } from './host-options.js'
 import { computeSetup } from './setup.js'

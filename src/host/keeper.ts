@@ -12,8 +12,9 @@ import { reconcile } from './reconcile.js'
 import { addWords } from './route-text.js'
 import { type Change, type ChangeSource, type RtnetlinkSource, watchChanges } from './rtnetlink.js'
 import { type HostRunner, readSysctl } from './runner.js'
-import { type HostState, removeState, startTimeOf, STATE_DIR, writeState } from './state-file.js'
-import { type EgressPlan, type HostOptions, loopbackAddress, type WantedFamily, wantedFamily } from './wanted.js'
+import { type HostState, removeState, startTimeOf, writeState } from './state-file.js'
+import { linkSteps, loopSteps } from './tun-steps.js'
+import { type EgressPlan, type HostOptions, type WantedFamily, wantedFamily } from './wanted.js'
 
 /** Announcements come in bursts; and a pass within this time of the last one waits. */
 const SETTLE_MS = 40
@@ -375,60 +376,6 @@ export class HostKeeper {
     this.pass = done.catch(() => {})
     return done
   }
-}
-
-/** The addresses on lo that blocking needs and that are not there. */
-function loopSteps(facts: HostFacts, options: HostOptions): Step[] {
-  const there = facts.links.get('lo')?.addresses ?? []
-  return options.families.flatMap((f): Step[] => {
-    const wanted = loopbackAddress(options, f)
-    if (wanted === null || there.includes(wanted)) return []
-    return [{ kind: 'exec', argv: ['ip', `-${f.family}`, 'address', 'replace', `${wanted}/128`, 'dev', 'lo', 'nodad'] }]
-  })
-}
-
-/** The device exists already and is ours, so that its addresses and routes go when it is closed. */
-function linkSteps(tun: string, mtu: number, families: HostOptions['families']): Step[] {
-  return [
-    { kind: 'exec', argv: ['ip', 'link', 'set', 'dev', tun, 'mtu', String(mtu), 'txqueuelen', String(TUN_QUEUE_LEN), 'up'] },
-    ...families.map((f): Step => {
-      const nodad = f.family === 6 ? ['nodad'] : []
-      return { kind: 'exec', argv: ['ip', `-${f.family}`, 'address', 'replace', `${f.address}/${f.prefixLen}`, 'dev', tun, ...nodad] }
-    }),
-  ]
-}
-
-/** The TUN's own ring towards us: forwarded traffic has no back-pressure, what does not fit is lost. */
-const TUN_QUEUE_LEN = 5000
-
-/** What is changed at the start, for `--dry-run`: nothing is written. @throws {MptcpError} */
-export async function dryRun(options: HostOptions, native: RtnetlinkSource, stateDir = STATE_DIR): Promise<string[]> {
-  const facts = await readFacts()
-  const left = leftStates(native.netnsCookie(), stateDir)
-  const owned = left.flatMap((s) => s.switches)
-  const copies = new Map<Family, EgressCopy>()
-  const wanted = new Map<Family, WantedFamily>()
-  for (const f of options.families) {
-    const copy = new EgressCopy(options.tun)
-    copy.update(factsOf(facts, f.family)?.main ?? [], NO_NEWS, facts.links)
-    copies.set(f.family, copy)
-    wanted.set(f.family, wantedFamily(tunAssumed(facts, options.tun), options, f, copy, owned, true))
-  }
-  const opened = options.families.map((f) => openedSet(options.tun, f.family, wanted.get(f.family)?.opened ?? []))
-  return formatPlan([
-    { kind: 'exec', argv: ['ip', 'tuntap', 'add', 'dev', options.tun, 'mode', 'tun'] },
-    ...linkSteps(options.tun, options.mtu, options.families),
-    ...loopSteps(facts, options),
-    { kind: 'nft', lines: [...ownTable(options.tun, options.families), ...opened] },
-    ...reconcile(tunAssumed(facts, options.tun), wanted, copies),
-  ])
-}
-
-/** The TUN is not there yet, so its switches cannot be read: a new interface has them off. */
-function tunAssumed(facts: HostFacts, tun: string): HostFacts {
-  if (facts.links.has(tun)) return facts
-  const own = new RegExp(`^net/ipv[46]/conf/${tun.replaceAll('.', '\\.')}/(force_)?forwarding$`)
-  return { ...facts, sysctl: (key) => (own.test(key) ? facts.sysctl(key.replace(`/conf/${tun}/`, '/conf/default/')) : facts.sysctl(key)) }
 }
 
 /** A host on which nothing of ours stands. */
