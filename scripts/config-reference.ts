@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import * as v from 'valibot'
 import { DaemonSchema } from '../src/config/daemon-config.js'
-import { fileName, keyInfo } from '../src/config/key.js'
+import { fileName, keyInfo, type KeySchema } from '../src/config/key.js'
 
 export const REFERENCE = new URL('../docs/configuration.md', import.meta.url)
 export const EXAMPLE = new URL('../packaging/mptcpd-user.toml', import.meta.url)
@@ -50,16 +50,30 @@ export function reference(): string {
     return `| [\`${fileName(name)}\`](#${fileName(name)}) | ${shown === '' ? '' : `\`${shown.replaceAll('|', '\\|')}\``} | \`${fallback}\` | ${applies} |\n`
   })
   const sections = keys().map(({ name }) => {
-    const { doc, example } = keyInfo(DaemonSchema, name)
-    return `\n## ${fileName(name)}\n\n${fold(doc, '')}\n${example === undefined ? '' : `\n\`\`\`toml\n${fileName(name)} = ${example}\n\`\`\`\n`}`
+    const { doc, example, exampleToml, tables = [] } = keyInfo(DaemonSchema, name)
+    const toml = exampleToml ?? (example === undefined ? '' : `${fileName(name)} = ${example}\n`)
+    const more = `${tables.map(tableOf).join('')}${toml === '' ? '' : `\n\`\`\`toml\n${toml}\`\`\`\n`}`
+    return `\n## ${fileName(name)}\n\n${fold(doc, '')}\n${more}`
   })
   return HEAD + rows.join('') + sections.join('')
 }
 
+/** The keys of one kind of table. */
+function tableOf(table: { readonly name: string; readonly entries: KeySchema['entries'] }): string {
+  const rows = Object.keys(table.entries).filter((name) => name !== 'type')
+  const row = (name: string): string => {
+    const fallback = JSON.stringify(v.getDefault(table.entries[name] as Parameters<typeof v.getDefault>[0]))
+    return `| \`${name}\` | ${fallback === undefined ? '' : `\`${fallback}\``} | ${keyInfo(table, name).doc} |\n`
+  }
+  return `\n\`type = "${table.name}"\`:\n\n| key | default | |\n|---|---|---|\n${rows.map(row).join('')}`
+}
+
 export function exampleFile(): string {
   const entries = keys().map(({ name, fallback }) => {
-    const { doc, example } = keyInfo(DaemonSchema, name)
-    const more = example === undefined ? '' : `${fold(`For example ${fileName(name)} = ${example}`, '# ')}\n`
+    const { doc, example, exampleToml } = keyInfo(DaemonSchema, name)
+    // Two characters before each line: whoever uncomments the defaults by a pattern leaves examples alone.
+    const whole = exampleToml === undefined ? '' : `${exampleToml.trim().replaceAll(/^/gm, '# ').replaceAll(/^# $/gm, '#')}\n`
+    const more = example === undefined ? whole : `${fold(`For example ${fileName(name)} = ${example}`, '# ')}\n`
     return `\n${fold(doc.replaceAll('`', ''), '# ')}\n${more}#${fileName(name)} = ${fallback}\n`
   })
   return EXAMPLE_HEAD + entries.join('')

@@ -14,9 +14,9 @@ const collect = (value: string, list: readonly string[] | undefined): string[] =
 /** The flags that set a key, made from the key table. */
 function keyFlags(): KeyFlag[] {
   return Object.keys(DaemonSchema.entries).flatMap((name) => {
-    const { flag, doc } = keyInfo(DaemonSchema, name)
+    const { flag, doc, help } = keyInfo(DaemonSchema, name)
     if (flag === undefined) return []
-    const option = new Option(flag, firstSentence(doc))
+    const option = new Option(flag, help ?? firstSentence(doc))
     const fallback = defaultOf(name)
     if (Array.isArray(fallback)) option.argParser(collect)
     else if (typeof fallback === 'number') option.argParser(Number)

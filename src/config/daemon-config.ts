@@ -1,20 +1,11 @@
 import * as v from 'valibot'
 import { MptcpError } from '../base/errors.js'
 import { parsePrefix } from './address-text.js'
+import { type DetourConfig, detourName, DetourSchema, InterfaceSchema, NatSchema, OpenVpnSchema } from './detour-config.js'
 import { issueText } from './issues.js'
 import { key } from './key.js'
 import { parsePathSpec } from './path-spec.js'
-
-/** A check of text by the parser that will read it later; its own message says what is wrong. */
-const parsable = (parse: (text: string) => unknown) =>
-  v.rawCheck<string>(({ dataset, addIssue }) => {
-    if (!dataset.typed) return
-    try {
-      parse(dataset.value)
-    } catch (error) {
-      addIssue({ message: error instanceof Error ? error.message : String(error) })
-    }
-  })
+import { flag, interfaceName, list, number, oneOf, parsable, text } from './value.js'
 
 const ownPrefix = (family: 4 | 6) =>
   v.pipe(
@@ -26,24 +17,26 @@ const ownPrefix = (family: 4 | 6) =>
     ),
   )
 
-/** IFNAMSIZ is 16 with the terminating zero. */
-const interfaceName = v.pipe(
-  v.string('must be the name of an interface'),
-  v.regex(/^[\w.-]{1,15}$/, 'must be an interface name of at most 15 characters'),
-)
+/** Congestion control of one subflow, and what couples the subflows of a connection. */
+const CONGESTION = ['cubic', 'newreno', 'bbr'] as const
+const COUPLED = ['none', 'lia', 'olia'] as const
+const SCHEDULERS = ['min-rtt', 'round-robin', 'redundant'] as const
+const PATH_MANAGERS = ['detour', 'full-mesh', 'ndiffports'] as const
 
-const flag = v.boolean('must be true or false')
+const DETOUR_EXAMPLE = `[[detour]]
+type = "openvpn"
+file = "/etc/mptcpd-user/office.ovpn"
 
-const number = (min: number, max: number) =>
-  v.pipe(
-    v.number('must be a number'),
-    v.integer('must be a whole number'),
-    v.minValue(min, `must be at least ${min}`),
-    v.maxValue(max, `must be at most ${max}`),
-  )
+[[detour]]
+type = "interface"
+device = "wlan0"
+backup = true
 
-const text = (what: string) => v.string(`must be text: ${what}`)
-const list = <const S extends v.GenericSchema>(item: S) => v.array(item, 'must be a list, like ["a", "b"]')
+[[detour]]
+type = "nat"
+address = "192.0.2.7"
+destinations = ["203.0.113.0/24"]
+`
 
 /** Everything that can be set on the daemon. One table: type, bounds, default, meaning, and what a reload does with it. */
 export const DaemonSchema = v.strictObject({
@@ -58,7 +51,12 @@ export const DaemonSchema = v.strictObject({
     applies: 'restart',
   }),
   address6: key(ownPrefix(6), 'fd00:198:18::1/64', { doc: 'The same for IPv6. `none`: IPv6 is not carried.', applies: 'restart' }),
-  mptcp: key(flag, true, { doc: 'Speak MPTCP towards servers; false: plain TCP only.', flag: '--no-mptcp', applies: 'new connections' }),
+  mptcp: key(flag, true, {
+    doc: 'Speak MPTCP towards servers; false: plain TCP only.',
+    flag: '--no-mptcp',
+    help: 'speak plain TCP only towards servers',
+    applies: 'new connections',
+  }),
   checksum: key(flag, false, {
     doc: 'DSS checksums even when the server does not ask for them (RFC 8684 §3.1).',
     flag: '--checksum',
@@ -69,6 +67,42 @@ export const DaemonSchema = v.strictObject({
     flag: '--path <path>',
     applies: 'at once',
     example: '["eth1", "default,198.51.100.9:443"]',
+  }),
+  pathManager: key(oneOf(PATH_MANAGERS), 'detour', {
+    doc: '`detour`: up to `extra-subflows` more per connection, VPNs and interfaces first, then NAT detours, oldest first. `full-mesh`: one by every path to every address of the server. `ndiffports`: `extra-subflows` more by the default path.',
+    flag: '--path-manager <name>',
+    applies: 'new connections',
+  }),
+  extraSubflows: key(number(0, 7), 2, {
+    doc: 'Subflows beyond the first that a connection gets.',
+    flag: '--extra-subflows <n>',
+    applies: 'new connections',
+  }),
+  replace: key(flag, true, {
+    doc: 'Replace the worst subflow of a connection when an untried or better path exists, make before break.',
+    flag: '--no-replace',
+    help: 'never replace a subflow that works',
+    applies: 'new connections',
+  }),
+  replaceInterval: key(number(1, 3600), 5, {
+    doc: 'Seconds between two looks whether a subflow is to be replaced.',
+    flag: '--replace-interval <s>',
+    applies: 'new connections',
+  }),
+  scheduler: key(oneOf(SCHEDULERS), 'min-rtt', {
+    doc: 'Which subflow carries the next bytes: `min-rtt` (the fastest with room), `round-robin`, `redundant` (all carry all).',
+    flag: '--scheduler <name>',
+    applies: 'new connections',
+  }),
+  congestion: key(oneOf(CONGESTION), 'cubic', {
+    doc: 'Congestion control of each subflow by itself: `cubic`, `newreno` or `bbr`.',
+    flag: '--congestion <name>',
+    applies: 'new connections',
+  }),
+  coupled: key(oneOf(COUPLED), 'none', {
+    doc: 'Congestion control that couples the subflows of a connection, instead: `lia` (RFC 6356), `olia`, or `none`.',
+    flag: '--coupled <name>',
+    applies: 'new connections',
   }),
   routes: key(list(v.pipe(text('203.0.113.0/24'), parsable(parsePrefix))), [], {
     doc: 'TCP to these prefixes is captured, beyond what is routed at the interface by hand.',
@@ -102,7 +136,12 @@ export const DaemonSchema = v.strictObject({
     flag: '--fix-firewall',
     applies: 'restart',
   }),
-  probe: key(flag, true, { doc: 'Send one probe per egress after set-up, and say what drops it.', flag: '--no-probe', applies: 'restart' }),
+  probe: key(flag, true, {
+    doc: 'Send one probe by each egress when it is set up, and say what drops it.',
+    flag: '--no-probe',
+    help: 'send no probe when an egress is set up',
+    applies: 'restart',
+  }),
   sendBuffer: key(number(64 << 10, 64 << 20), 4 << 20, {
     doc: 'Bytes towards the server that one connection may hold.',
     flag: '--send-buffer <bytes>',
@@ -133,15 +172,27 @@ export const DaemonSchema = v.strictObject({
     flag: '--keep-privileges',
     applies: 'restart',
   }),
-  log: key(v.picklist(['error', 'warn', 'info', 'debug'], 'must be error, warn, info or debug'), 'info', {
+  log: key(oneOf(['error', 'warn', 'info', 'debug']), 'info', {
     doc: 'How much is logged: `error`, `warn`, `info` or `debug`.',
     flag: '--log <level>',
     applies: 'at once',
   }),
-  logFormat: key(v.picklist(['auto', 'text', 'json'], 'must be auto, text or json'), 'auto', {
+  logFormat: key(oneOf(['auto', 'text', 'json']), 'auto', {
     doc: '`text` for people, `json` for programs (one object a line), `auto`: text on a terminal, else JSON.',
     flag: '--log-format <format>',
     applies: 'at once',
+  }),
+  // The last one: what follows a table in a file belongs to it.
+  detour: key(v.array(DetourSchema, 'must be tables, each begun by a line [[detour]]'), [], {
+    doc: 'Further ways to every server: each `[[detour]]` is a host that relays by address translation (`nat`), a VPN by the real `openvpn`, or another `interface`. A reload starts what is new, ends what is gone, and leaves what is unchanged alone. In a file these tables come last.',
+    applies: 'at once',
+    exampleToml: DETOUR_EXAMPLE,
+    tables: [
+      { name: 'nat', entries: NatSchema.entries },
+      { name: 'openvpn', entries: OpenVpnSchema.entries },
+      { name: 'interface', entries: InterfaceSchema.entries },
+    ],
+    isSecret: (value) => (value as readonly DetourConfig[]).some((detour) => detour.type === 'nat' && detour.token !== undefined),
   }),
 })
 
@@ -165,6 +216,10 @@ export function daemonConfig(input: DaemonInput): DaemonConfig {
 export function checkTogether(config: DaemonConfig): void {
   if (config.address4 === null && config.address6 === null)
     throw new MptcpError('ERR_CONFIG', 'address4 and address6 are both none: one of IPv4 and IPv6 must be carried')
+  const names = config.detour.map(detourName)
+  const twice = names.find((name, i) => names.indexOf(name) !== i || config.paths.includes(name))
+  if (twice !== undefined)
+    throw new MptcpError('ERR_CONFIG', `two detours or paths are called '${twice}': give one another name by name = "..."`)
   if (config.includeLocal && !config.all) throw new MptcpError('ERR_CONFIG', 'include-local widens all: set all too, or leave it out')
 }
 

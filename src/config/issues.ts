@@ -8,15 +8,39 @@ const MAX_SHOWN = 60
 
 /** One line about one bad or unknown key: its name as files have it, what was given, what is expected. */
 export function issueText(schema: KeySchema, issue: Issue): string {
-  const name = keyPath(issue)
+  const path = keyPath(issue)
+  const name = nameOf(path)
+  if (issue.type === 'strict_object' && issue.expected === 'never') {
+    if (path.length <= 1) return unknownKeyText(Object.keys(schema.entries), name)
+    return unknownKeyText(keysBeside(schema, issue), String(path.at(-1)), `${nameOf(path.slice(0, -1))}: `)
+  }
+  if (isMissing(issue)) return `${nameOf(path.slice(0, -1))} needs ${String(path.at(-1))}`
+  const top = path[0]
+  // Only a key's own single value is shown of keys that can hold a secret, and only when it is none.
+  const isSecret = typeof top === 'string' && Object.hasOwn(schema.entries, top) && keyInfo(schema, top).isSecret !== undefined
+  const isShown = !isSecret || (path.length > 1 && typeof issue.input !== 'object' && path.at(-1) !== 'token')
+  const given = JSON.stringify(issue.input) ?? String(issue.input)
+  return `${name}${isShown && given.length <= MAX_SHOWN ? ` = ${given}` : ''}: ${issue.message}`
+}
+
+/** Whether it is about a key that must be given and is not. */
+export function isMissing(issue: Issue): boolean {
+  return issue.type === 'strict_object' && issue.expected !== 'never'
+}
+
+function nameOf(path: readonly (string | number)[]): string {
+  return path
     .map((part) => (typeof part === 'number' ? `[${part}]` : fileName(part)))
     .join('.')
     .replaceAll('.[', '[')
-  if (issue.type === 'strict_object' && issue.expected === 'never') return unknownKeyText(schema, name)
-  const top = keyPath(issue)[0]
-  if (typeof top === 'string' && keyInfo(schema, top).isSecret === true) return `${name}: ${issue.message}`
-  const given = JSON.stringify(issue.input) ?? String(issue.input)
-  return `${name}${given.length <= MAX_SHOWN ? ` = ${given}` : ''}: ${issue.message}`
+}
+
+/** The keys that could have stood where an unknown one stands within a table. */
+function keysBeside(schema: KeySchema, issue: Issue): string[] {
+  const type = (issue.path?.at(-1)?.input as { readonly type?: unknown } | undefined)?.type
+  const { tables } = keyInfo(schema, String(keyPath(issue)[0]))
+  const table = tables?.find((one) => one.name === type)
+  return table === undefined ? [] : Object.keys(table.entries)
 }
 
 /** The path of an issue's key: names and indices. */
@@ -25,11 +49,11 @@ export function keyPath(issue: Issue): (string | number)[] {
 }
 
 /** One line about a key that there is not, with the one that was probably meant. */
-export function unknownKeyText(schema: KeySchema, name: string): string {
-  const known = Object.keys(schema.entries).map(fileName)
+export function unknownKeyText(properties: readonly string[], name: string, where = ''): string {
+  const known = properties.map(fileName)
   const [nearest = ''] = known.toSorted((a, b) => distance(name, a) - distance(name, b))
   const isNear = distance(name, nearest) <= Math.max(1, Math.floor(name.length / 3))
-  return `unknown key '${name}': ${isNear ? `did you mean '${nearest}'?` : `the keys are ${known.join(', ')}`}`
+  return `${where}unknown key '${name}': ${isNear ? `did you mean '${nearest}'?` : `the keys are ${known.join(', ')}`}`
 }
 
 /** Levenshtein's distance, blind to case and to the kind of separator. */

@@ -2,7 +2,7 @@ import { readFileSync, statSync } from 'node:fs'
 import { parse, TomlError } from 'smol-toml'
 import * as v from 'valibot'
 import { MptcpError } from '../base/errors.js'
-import { issueText, keyPath, unknownKeyText } from './issues.js'
+import { isMissing, issueText, keyPath, unknownKeyText } from './issues.js'
 import { fileName, keyInfo, type KeySchema, propertyName } from './key.js'
 import { type KeyPath, locate } from './locate.js'
 
@@ -19,8 +19,8 @@ export type Given = Readonly<Record<string, unknown>>
  */
 export function readTomlFile(schema: KeySchema, path: string): Given {
   const given = parseToml(schema, readText(path), path)
-  const secrets = Object.keys(given).filter((name) => keyInfo(schema, name).isSecret === true)
-  if (secrets.length > 0) assertPrivate(path, `it sets ${secrets.map(fileName).join(', ')}`)
+  const secrets = Object.keys(given).filter((name) => keyInfo(schema, name).isSecret?.(given[name]) === true)
+  if (secrets.length > 0) assertPrivate(path, `it holds a secret (${secrets.map(fileName).join(', ')})`)
   return given
 }
 
@@ -32,9 +32,12 @@ export function parseToml(schema: KeySchema, toml: string, path: string): Given 
   const given = Object.fromEntries(entries.flatMap(([name, value]) => (isKnown(name) ? [[propertyName(name), value]] : [])))
   const wrong: { readonly path: KeyPath; readonly text: string }[] = entries
     .filter(([name]) => !isKnown(name))
-    .map(([name]) => ({ path: [name], text: unknownKeyText(schema, name) }))
+    .map(([name]) => ({ path: [name], text: unknownKeyText(Object.keys(schema.entries), name) }))
   const result = v.safeParse(schema, given, { abortPipeEarly: true })
-  for (const issue of result.issues ?? []) wrong.push({ path: asWritten(keyPath(issue)), text: issueText(schema, issue) })
+  for (const issue of result.issues ?? []) {
+    const path = asWritten(keyPath(issue))
+    wrong.push({ path: isMissing(issue) ? path.slice(0, -1) : path, text: issueText(schema, issue) })
+  }
   if (wrong.length === 0) return given
   const where = locate(
     toml,

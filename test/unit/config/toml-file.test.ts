@@ -97,14 +97,17 @@ t.test('a file with a secret must be closed to others, and no message shows the 
     psk: key(v.pipe(v.string(), v.minLength(20, 'must have at least 20 characters')), '-'.repeat(20), {
       doc: '',
       applies: 'restart',
-      isSecret: true,
+      isSecret: () => true,
     }),
     name: key(v.string(), 'n', { doc: '', applies: 'restart' }),
   })
   const path = join(dir, 'secret.toml')
   writeFileSync(path, 'psk = "0123456789abcdefghij"\n', { mode: 0o644 })
   chmodSync(path, 0o644)
-  t.throws(() => readTomlFile(schema, path), { code: 'ERR_CONFIG_SECRET', message: `mode 0644), and it sets psk: chmod 0640 ${path}` })
+  t.throws(() => readTomlFile(schema, path), {
+    code: 'ERR_CONFIG_SECRET',
+    message: `mode 0644), and it holds a secret (psk): chmod 0640 ${path}`,
+  })
   chmodSync(path, 0o640)
   t.same(readTomlFile(schema, path), { psk: '0123456789abcdefghij' })
   writeFileSync(path, 'name = "x"\n')
@@ -119,6 +122,26 @@ t.test('a file with a secret must be closed to others, and no message shows the 
       t.match((error as Error).message, /f:1:/)
     }
   }
+  t.end()
+})
+
+t.test('detours in a file: mistakes by line, tokens only in files closed to others', (t) => {
+  const nat = `[[detour]]\ntype = "nat"\ntoken = "mptcp-detour://${'a'.repeat(11)}.${'S'.repeat(43)}@192.0.2.7"\n`
+  const path = join(dir, 'detours.toml')
+  writeFileSync(path, nat)
+  chmodSync(path, 0o644)
+  t.throws(() => readTomlFile(DaemonSchema, path), { code: 'ERR_CONFIG_SECRET', message: `(detour): chmod 0640 ${path}` })
+  chmodSync(path, 0o600)
+  t.equal((readTomlFile(DaemonSchema, path).detour as unknown[]).length, 1)
+  chmodSync(path, 0o644)
+  writeFileSync(path, '[[detour]]\ntype = "interface"\ndevice = "wlan0"\n')
+  t.ok(readTomlFile(DaemonSchema, path), 'control: without a token it may be open')
+  const message = messageOf(`log = "info"\n${nat}costs = 3\n\n[[detour]]\ntype = "openvpn"\nbackup = 1\n`)
+  t.match(message.split('\n'), [
+    /^f\.toml:5: detour\[0\]: unknown key 'costs': did you mean 'cost'\?$/,
+    /^f\.toml:7: detour\[1\] needs file$/,
+    /^f\.toml:9: detour\[1\]\.backup = 1: must be true or false$/,
+  ])
   t.end()
 })
 
