@@ -7,6 +7,8 @@ export interface Link {
   readonly name: string
   readonly mtu: number
   readonly isUp: boolean
+  /** Its other end is there. */
+  readonly hasCarrier: boolean
   readonly addresses: readonly string[]
 }
 
@@ -66,7 +68,9 @@ export function linkFacts(json: string): Pick<HostFacts, 'links' | 'deviceByAddr
   const links = (JSON.parse(json) as readonly Partial<LinkJson>[]).flatMap((link): Link[] => {
     if (link.ifindex === undefined || link.ifname === undefined) return [] // `ip -j` prints {} for what it filtered out
     const addresses = (link.addr_info ?? []).flatMap((a) => a.local ?? [])
-    return [{ index: link.ifindex, name: link.ifname, mtu: link.mtu ?? 1500, isUp: (link.flags ?? []).includes('UP'), addresses }]
+    const flags = link.flags ?? []
+    const [isUp, hasCarrier] = [flags.includes('UP'), flags.includes('LOWER_UP')]
+    return [{ index: link.ifindex, name: link.ifname, mtu: link.mtu ?? 1500, isUp, hasCarrier, addresses }]
   })
   return {
     links: new Map(links.map((link) => [link.name, link])),

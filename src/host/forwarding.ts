@@ -34,6 +34,22 @@ export function forwardingOf(facts: HostFacts, family: Family, devices: readonly
     : globally6(facts, wanted, owned)
 }
 
+/**
+ * Switches of single interfaces by which nothing of ours leaves any more. Where forwarding is global, all of them belong together.
+ * @param owned those that are on because of us; @param wanted what every family that is carried wants now
+ */
+export function releasedSwitches(
+  owned: readonly Switch[],
+  wanted: ReadonlyMap<Family, { readonly switches: readonly Switch[] }>,
+): Switch[] {
+  const kept = new Set([...wanted.values()].flatMap((w) => w.switches.map((s) => s.key)))
+  const isGlobal6 = owned.some((s) => s.key === ALL6)
+  return owned.filter((s) => {
+    const family: Family = s.key.startsWith('net/ipv4/') ? 4 : 6
+    return wanted.has(family) && !kept.has(s.key) && !(family === 6 && isGlobal6)
+  })
+}
+
 const ALL4 = 'net/ipv4/conf/all/forwarding'
 const ALL6 = 'net/ipv6/conf/all/forwarding'
 

@@ -2,13 +2,13 @@ import { MptcpError } from '../base/errors.js'
 import { EgressCopy, NO_NEWS } from './egress-copy.js'
 import { factsOf, type HostFacts, readFacts } from './facts.js'
 import type { FirewallUndo } from './firewall.js'
-import type { Switch } from './forwarding.js'
+import { releasedSwitches, type Switch } from './forwarding.js'
 import { openedSet, ownTable } from './nft.js'
 import type { Family } from './numbers.js'
 import { endOrphans, undoFirewall } from './leftovers.js'
 import { displacedBack, type HostLog, leftStates, loopbackUndo, undoPlan } from './undo.js'
 import { applyPlan, type Failure, formatPlan, mayFail, type Plan, type Step } from './plan.js'
-import { reconcile } from './reconcile.js'
+import { reconcile, restoreSwitches } from './reconcile.js'
 import { addWords } from './route-text.js'
 import { type Change, type ChangeSource, type RtnetlinkSource, watchChanges } from './rtnetlink.js'
 import { type HostRunner, readSysctl } from './runner.js'
@@ -127,6 +127,16 @@ export class HostKeeper {
     return this.run(async () => {
       this.options = { ...this.options, egresses: [...this.options.egresses, egress] }
       await this.follow(true)
+    })
+  }
+
+  /** Its rules and routes go, and what was switched on for its interface alone. Unknown ones are passed over. */
+  removeEgress(egress: EgressPlan): Promise<void> {
+    return this.run(async () => {
+      const egresses = this.options.egresses.filter((one) => one.family !== egress.family || one.source !== egress.source)
+      if (egresses.length === this.options.egresses.length) return
+      this.options = { ...this.options, egresses }
+      await this.follow(false)
     })
   }
 
@@ -313,12 +323,16 @@ export class HostKeeper {
 
   private async bring(wanted: ReadonlyMap<Family, WantedFamily>, isStrict: boolean): Promise<void> {
     this.rememberWanted(wanted)
-    const plan = [...this.tunSteps(), ...reconcile(this.facts, wanted, this.copies), ...this.openedSteps(wanted)]
+    const released = releasedSwitches(this.state.switches, wanted)
+    const release = restoreSwitches((key) => this.facts.sysctl(key), released)
+    // Before their guards go: at no moment is the host a router for somebody.
+    const plan = [...this.tunSteps(), ...release, ...reconcile(this.facts, wanted, this.copies), ...this.openedSteps(wanted)]
     const made = this.made
     this.made = new Set(reconcile(nothingThere(this.facts), wanted, new Map()).map(stepText))
-    if (plan.length === 0) return
+    if (plan.length === 0 && released.length === 0) return
     this.tell(plan.filter((step) => made.has(stepText(step)) || (step.kind === 'exec' && made.size > 0)))
     const failures = await applyPlan(plan, this.parts.runner, isStrict)
+    if (released.length > 0) this.remember({ switches: this.state.switches.filter((s) => !released.includes(s)) })
     this.report(failures, isStrict)
   }
 

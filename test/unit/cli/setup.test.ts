@@ -5,7 +5,7 @@ import type { FamilyFacts, HostFacts, Link } from '../../../src/host/facts.js'
 import { parseRoutes } from '../../../src/host/route-text.js'
 
 const family = (...lines: string[]): FamilyFacts => ({ main: parseRoutes(lines.join('\n')), own: [], ownRules: [] })
-const link = (name: string, mtu: number): [string, Link] => [name, { index: 1, name, mtu, isUp: true, addresses: [] }]
+const link = (name: string, mtu: number): [string, Link] => [name, { index: 1, name, mtu, isUp: true, hasCarrier: true, addresses: [] }]
 
 const FACTS: HostFacts = {
   v4: family('10.1.0.0/24 dev eth1 scope link', 'default via 10.0.0.2 dev eth0', '10.0.0.0/24 dev eth0 scope link'),

@@ -55,11 +55,11 @@ t.test('links: names, state and addresses', (t) => {
   const { links, deviceByAddress } = linkFacts(
     JSON.stringify([
       {},
-      { ifindex: 2, ifname: 'eth0', mtu: 1450, flags: ['BROADCAST', 'UP'], addr_info: [{ local: '10.0.0.2' }, {}] },
+      { ifindex: 2, ifname: 'eth0', mtu: 1450, flags: ['BROADCAST', 'UP', 'LOWER_UP'], addr_info: [{ local: '10.0.0.2' }, {}] },
       { ifindex: 3, ifname: 'eth1', mtu: 1500, flags: [] },
     ]),
   )
-  t.same(links.get('eth0'), { index: 2, name: 'eth0', mtu: 1450, isUp: true, addresses: ['10.0.0.2'] })
+  t.same(links.get('eth0'), { index: 2, name: 'eth0', mtu: 1450, isUp: true, hasCarrier: true, addresses: ['10.0.0.2'] })
   t.equal(links.get('eth1')?.isUp, false)
   t.equal(deviceByAddress.get('10.0.0.2'), 'eth0')
   t.end()

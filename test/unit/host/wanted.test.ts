@@ -1,14 +1,17 @@
 import t from 'tap'
 import { EgressCopy, NO_NEWS } from '../../../src/host/egress-copy.js'
 import type { FamilyFacts, HostFacts, Link } from '../../../src/host/facts.js'
-import type { Switch } from '../../../src/host/forwarding.js'
+import { releasedSwitches, type Switch } from '../../../src/host/forwarding.js'
 import { formatPlan } from '../../../src/host/plan.js'
 import { reconcile, restoreSwitches } from '../../../src/host/reconcile.js'
 import { parseRoutes } from '../../../src/host/route-text.js'
 import { type CapturePlan, type HostOptions, NO_CAPTURE, type WantedFamily, wantedFamily } from '../../../src/host/wanted.js'
 
 const family = (main: string): FamilyFacts => ({ main: parseRoutes(main), own: [], ownRules: [] })
-const link = (name: string): [string, Link] => [name, { index: 1, name, mtu: 1500, isUp: true, addresses: [`${name}-address`] }]
+const link = (name: string): [string, Link] => [
+  name,
+  { index: 1, name, mtu: 1500, isUp: true, hasCarrier: true, addresses: [`${name}-address`] },
+]
 
 const FACTS: HostFacts = {
   v4: family(`default via 10.0.0.2 dev eth0 proto dhcp metric 100
@@ -207,5 +210,18 @@ t.test('nothing to do when everything stands; everything of ours goes when nothi
   t.ok(undo.every((line) => line.includes(' del ')))
   const at = (part: string) => undo.findIndex((line) => line.includes(part))
   t.ok(at('pref 7713') < at('pref 7700') && at('pref 7710') < at('pref 7711'), 'captures first, guards last')
+  t.end()
+})
+
+t.test('what was switched on for an interface by which nothing leaves any more is put back', (t) => {
+  const on = (key: string, value = '1', old = '0'): Switch => ({ key, value, old })
+  const eth0 = on('net/ipv4/conf/eth0/forwarding')
+  const vpn0 = on('net/ipv4/conf/vpn0/forwarding')
+  const force6 = on('net/ipv6/conf/vpn0/force_forwarding')
+  const wanted = (...families: [4 | 6, Switch[]][]) => new Map(families.map(([family, switches]) => [family, { switches }]))
+  t.same(releasedSwitches([eth0, vpn0, force6], wanted([4, [eth0]], [6, []])), [vpn0, force6])
+  t.same(releasedSwitches([eth0, vpn0, force6], wanted([4, [eth0]])), [vpn0], 'of families that are known at the moment')
+  const all6 = on('net/ipv6/conf/all/forwarding')
+  t.same(releasedSwitches([force6, all6], wanted([6, [all6]])), [], 'global forwarding is one whole')
   t.end()
 })
