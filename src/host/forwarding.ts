@@ -11,6 +11,13 @@ export interface Switch {
   readonly unless?: { readonly key: string; readonly value: string }
 }
 
+/** What of the host forwarding depends on. */
+export interface ForwardingFacts {
+  readonly sysctl: HostFacts['sysctl']
+  /** By name. */
+  readonly links: Pick<ReadonlyMap<string, unknown>, 'keys'>
+}
+
 export interface Forwarding {
   readonly switches: readonly Switch[]
   /** Devices that forward because of us. */
@@ -21,7 +28,7 @@ export interface Forwarding {
  * Forwarding on `devices`, never globally, and only where it is off.
  * @param owned switches that are on because of us already (of this run, or of one that was killed).
  */
-export function forwardingOf(facts: HostFacts, family: Family, devices: readonly string[], owned: readonly Switch[]): Forwarding {
+export function forwardingOf(facts: ForwardingFacts, family: Family, devices: readonly string[], owned: readonly Switch[]): Forwarding {
   const wanted = devices.filter((device) => device !== 'lo')
   if (family === 4) return forwarding4(facts, wanted, owned)
   // Whoever forwards globally (Docker, a router) wants a router; nothing of that is ours.
@@ -54,14 +61,14 @@ const ALL4 = 'net/ipv4/conf/all/forwarding'
 const ALL6 = 'net/ipv6/conf/all/forwarding'
 
 /** Switching `all` on sets it for every interface: then what was ours is theirs. */
-function forwarding4(facts: HostFacts, devices: readonly string[], owned: readonly Switch[]): Forwarding {
+function forwarding4(facts: ForwardingFacts, devices: readonly string[], owned: readonly Switch[]): Forwarding {
   const isRouter = facts.sysctl(ALL4) === '1'
   const mine = isRouter ? owned.filter((s) => s.unless === undefined) : owned
   return each(facts, (device) => `net/ipv4/conf/${device}/forwarding`, devices, mine, isRouter ? null : { key: ALL4, value: '1' })
 }
 
 function each(
-  facts: HostFacts,
+  facts: ForwardingFacts,
   keyOf: (device: string) => string,
   devices: readonly string[],
   owned: readonly Switch[],
@@ -84,7 +91,7 @@ function each(
  * Linux before 6.17: IPv6 forwarding is global. It deletes a router-advertised default route at once unless accept_ra is 2 first, and
  * switching it off clears every interface's own switch, so those are written down too: they come back after `all`.
  */
-function globally6(facts: HostFacts, devices: readonly string[], owned: readonly Switch[]): Forwarding {
+function globally6(facts: ForwardingFacts, devices: readonly string[], owned: readonly Switch[]): Forwarding {
   const mine = (key: string, value: string): Switch[] => {
     const known = owned.find((s) => s.key === key)
     if (known !== undefined) return [known]
