@@ -69,6 +69,8 @@ export function readOptions(s: Subflow, pkt: Packet, opts: TcpOptions, segOff: S
     if (verdict !== ON_CONTINUE) return verdict
   }
   if ((m.present & HAS_DSS) !== 0) return readDss(s, pkt, m, segOff, now)
+  // An announcement or its echo leaves no room for a DATA_ACK (ours and Linux's stand alone), and shows that options get through
+  if ((m.present & HAS_ADD_ADDR) !== 0) return ON_CONTINUE
   return checkDataAck(s, ackOff, now)
 }
 
