@@ -8,6 +8,7 @@ import { createEngine, type Engine } from './engine/engine.js'
 import { EngineLoop } from './engine/loop.js'
 import { randomHost } from './engine/random-host.js'
 import { countersOf, type Status, statusOf } from './engine/status.js'
+import { MptcpServer } from './engine/server.js'
 import { MptcpStream } from './engine/stream.js'
 import { mptcpConfig } from './mptcp/env.js'
 import { type Path, path } from './pathmgr/path.js'
@@ -16,6 +17,7 @@ import type { PacketDevice } from './tun/device.js'
 
 export { MptcpError } from './base/errors.js'
 export type { Status } from './engine/status.js'
+export type { ListenOptions, MptcpServer } from './engine/server.js'
 export type { MptcpStream } from './engine/stream.js'
 export type { DeviceCaps, PacketDevice } from './tun/device.js'
 export { TunDevice, type TunOptions } from './tun/tun-device.js'
@@ -38,6 +40,21 @@ export interface StackConfig {
   readonly checksum?: boolean
   /** Further addresses of the stack, each one more path for every connection. */
   readonly morePaths?: readonly string[]
+  /**
+   * What servers of this stack announce to their peers (RFC 8684 §3.4.1), each the address as peers see it and the stack address that
+   * it leads to. Never an address that only masquerading made.
+   */
+  readonly announce?: readonly AnnounceOptions[]
+  /** Accepted connections forbid joins to the address and port that they came to (flag C). Default false. */
+  readonly denyJoinInitial?: boolean
+}
+
+export interface AnnounceOptions {
+  readonly address: string
+  /** Without it the port that the connection came to. */
+  readonly port?: number
+  /** The stack address that packets to it arrive at. Default: `address` itself. */
+  readonly local?: string
 }
 
 export interface ConnectOptions {
@@ -51,6 +68,8 @@ export interface ConnectOptions {
 export interface Stack {
   /** Opens a connection; 'connect' follows, or 'error' with a code like those of `net.Socket`. */
   connect(options: ConnectOptions): MptcpStream & Duplex
+  /** A server on this stack's addresses; `onConnection` is added to its 'connection'. Listens from its `listen` on. */
+  createServer(onConnection?: (stream: MptcpStream & Duplex) => void): MptcpServer
   /** Everything that can be seen: connections, subflows, counters. */
   status(): Status
   /** Counters under the names of `nstat`. */
@@ -65,6 +84,11 @@ export function createStack(options: StackOptions): Stack {
   const loop = new EngineLoop(engine)
   return {
     connect: (target) => open(engine, loop, target),
+    createServer: (onConnection) => {
+      const server = new MptcpServer(engine)
+      if (onConnection !== undefined) server.on('connection', onConnection)
+      return server
+    },
     status: () => statusOf(engine, loop.clock.now()),
     counters: () => countersOf(engine),
     close: () => {
@@ -81,16 +105,24 @@ function engineConfigOf({ device, config }: StackOptions): EngineConfig {
   const prefixes = config.addresses.map(parsePrefix)
   const more = (config.morePaths ?? []).map(parsePrefix)
   const paths: Path[] = [path(), ...more.map((prefix, i) => path({ id: i + 1, label: prefix.address.toString(), source: prefix.address }))]
+  const announced = (config.announce ?? []).map(({ address, port = 0, local = address }, i) => ({
+    id: i + 1,
+    address: parseAddress(address),
+    port,
+    local: parseAddress(local),
+  }))
   const own = (prefix: Prefix) => new AddressRange(prefix.address, prefix.family === 4 ? 32 : 128)
   return new EngineConfig({
     intercept: false,
-    ownRanges: [...prefixes, ...more].map(own),
+    announced,
+    ownRanges: [...[...prefixes, ...more].map(own), ...announced.map((a) => new AddressRange(a.local, a.local.isV4 ? 32 : 128))],
     stackAddresses: prefixes.map((prefix) => ({ address: prefix.address, isDefault: true })),
     paths,
     mptcp: mptcpConfig({
       tcp: tcpConfig({ mss4: mtu - 40, mss6: mtu - 60, gso: device.caps.gso }),
       isEnabled: config.mptcp ?? true,
       checksum: config.checksum ?? false,
+      denyJoinInitial: config.denyJoinInitial ?? false,
     }),
   })
 }

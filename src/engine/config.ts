@@ -20,6 +20,18 @@ export interface StackAddress {
   readonly isDefault: boolean
 }
 
+/** An address of ours that every accepted connection announces to its peer (RFC 8684 §3.4.1). */
+export interface Announced {
+  /** 1-255. */
+  readonly id: number
+  /** As the peer sees it. */
+  readonly address: IpAddress
+  /** 0: the port that the connection came to. */
+  readonly port: number
+  /** The stack address that it leads to. */
+  readonly local: IpAddress
+}
+
 /** What an engine is composed of. Everything has a default but the addresses. */
 export class EngineConfig {
   /** Packets of one read batch, per device; each slot takes 64 KB of address space. */
@@ -41,6 +53,8 @@ export class EngineConfig {
   mptcp: MptcpConfig = mptcpConfig()
   /** The path of the first subflow, then those that are added to every connection. */
   paths: Path[] = [path()]
+  /** What accepted connections announce. */
+  announced: Announced[] = []
   /** Bytes that one direction of a connection holds. */
   sendBuffer = 4 << 20
   receiveBuffer = 4 << 20

@@ -111,7 +111,10 @@ export class Demux {
       return
     }
     const isForUs = config.isOurs(pkt.dst0, pkt.dst1, pkt.dst2, pkt.dst3)
-    if (isForUs) engine.probe?.onSegment(pkt)
+    if (isForUs) {
+      engine.probe?.onSegment(pkt)
+      if (engine.acceptor.input(port, pkt, this.opts, now)) return
+    }
     if (!isForUs && config.intercept && isPlainSyn(pkt.flags)) engine.interceptor.onSyn(port, tupleOf(pkt), pkt, this.opts, now)
     else this.reply(port)
   }
@@ -163,7 +166,8 @@ export class Demux {
   }
 }
 
-function isPlainSyn(flags: number): boolean {
+/** A SYN that opens something: without ACK and RST. */
+export function isPlainSyn(flags: number): boolean {
   return (flags & (SYN | ACK | RST)) === SYN
 }
 
@@ -190,7 +194,8 @@ function kindOf(pkt: Packet): IcmpKind | -1 {
   return pkt.icmpCode === 4 ? ICMP_REFUSED : ICMP_UNREACHABLE
 }
 
-function tupleOf(pkt: Packet): Tuple {
+/** The tuple of a received packet, as we see it. */
+export function tupleOf(pkt: Packet): Tuple {
   return {
     local: new IpAddress(pkt.dst0, pkt.dst1, pkt.dst2, pkt.dst3),
     localPort: pkt.dstPort,

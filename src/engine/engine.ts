@@ -12,6 +12,7 @@ import type { Path } from '../pathmgr/path.js'
 import type { TcpEndpoint } from '../tcp/endpoint.js'
 import { TIME_WAIT } from '../tcp/state.js'
 import type { PacketDevice } from '../tun/device.js'
+import { Acceptor } from './acceptor.js'
 import type { EngineConfig } from './config.js'
 import { Demux } from './demux.js'
 import { DirtyRing } from './dirty-ring.js'
@@ -52,6 +53,7 @@ export class Engine {
   readonly env: EngineEnv
   readonly interceptor: Interceptor
   readonly passThrough: PassThrough
+  readonly acceptor: Acceptor
   /** A probe that waits for its answer. */
   probe: Probe | null = null
   /** Live relays and library connections, for status. */
@@ -81,6 +83,7 @@ export class Engine {
     this.env = new EngineEnv(this)
     this.interceptor = new Interceptor(this)
     this.passThrough = new PassThrough(this)
+    this.acceptor = new Acceptor(this)
     this.demux = new Demux(this)
   }
 

@@ -6,6 +6,7 @@ import type { MptcpCounters } from '../mptcp/counters.js'
 import type { ConnectionEnv } from '../mptcp/env.js'
 import type { Path } from '../pathmgr/path.js'
 import type { TcpEndpoint } from '../tcp/endpoint.js'
+import { SYN_RECEIVED } from '../tcp/state.js'
 import type { Engine } from './engine.js'
 import { Flow, type Owner } from './owner.js'
 import { pickPort } from './ports.js'
@@ -54,7 +55,8 @@ export class EngineEnv implements ConnectionEnv {
   register(endpoint: TcpEndpoint, connection: MptcpConnection): void {
     const owner = this.owners.get(connection)
     if (owner === undefined) return
-    this.engine.counters.TcpActiveOpens++
+    if (endpoint.state === SYN_RECEIVED) this.engine.counters.TcpPassiveOpens++
+    else this.engine.counters.TcpActiveOpens++
     this.engine.bind(endpoint.tuple, new Flow(owner, endpoint, null))
   }
 
@@ -66,6 +68,16 @@ export class EngineEnv implements ConnectionEnv {
     if (this.tokens.has(token)) return false
     this.tokens.set(token, connection)
     return true
+  }
+
+  /** The connection that a token names, null: none. */
+  connectionOf(token: number): MptcpConnection | null {
+    return this.tokens.get(token) ?? null
+  }
+
+  /** Who is marked for `connection`. */
+  ownerOf(connection: MptcpConnection): Owner | null {
+    return this.owners.get(connection) ?? null
   }
 
   releaseToken(token: number): void {

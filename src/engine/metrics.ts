@@ -44,6 +44,14 @@ export class EngineCounters {
   EngineIcmpUnknownFlow = 0
   IcmpOutDestUnreachs = 0
   TcpExtTCPTimeWaitReused = 0
+  /** SYNs for listeners that were dropped: too many half-open connections, too many connections. */
+  TcpExtListenOverflows = 0
+  TcpExtListenDrops = 0
+  /** SYN cookies (RFC 4987): sent, brought back, brought back wrong or too late. */
+  TcpExtTCPReqQFullDoCookies = 0
+  TcpExtSyncookiesSent = 0
+  TcpExtSyncookiesRecv = 0
+  TcpExtSyncookiesFailed = 0
   /** Held SYNs: taken, repeated, over the limits, given up by the application, and how they ended. */
   EngineHeldSyns = 0
   EngineHeldRepeats = 0

@@ -6,6 +6,10 @@ import type { StreamQueue } from '../base/stream-queue.js'
 import type { Micros } from '../base/time.js'
 import { C_CLOSED, C_ESTABLISHED, MptcpConnection } from '../mptcp/connection.js'
 import * as st from '../tcp/state.js'
+import type { SynHolder } from '../mptcp/env.js'
+import type { KeyMaterial } from '../mptcp/keys.js'
+import type { MptcpOptions } from '../wire/mptcp-options.js'
+import type { Listener } from './acceptor.js'
 import type { Engine } from './engine.js'
 import { isSpent, releaseSubflows } from './leg.js'
 import { TunedQueues } from './queue-tuner.js'
@@ -49,11 +53,15 @@ export class MptcpStream extends Duplex implements Owner {
   private isConnClosed = false
   private isV4 = true
   since: Micros = 0
+  /** Who took it up, null: it was opened from here. */
+  private readonly listener: Listener | null
 
-  constructor(engine: Engine) {
+  /** @param port where its first packet came in; the first one for active opens */
+  constructor(engine: Engine, port: Port = engine.ports[0] as Port, listener: Listener | null = null) {
     super({ allowHalfOpen: true, writableHighWaterMark: CHUNK_LEN, readableHighWaterMark: CHUNK_LEN })
     this.engine = engine
-    this.port = engine.ports[0] as Port
+    this.port = port
+    this.listener = listener
     this.id = engine.newId()
     this.queues = new TunedQueues(engine)
     this.sendQueue = this.queues.up
@@ -77,6 +85,28 @@ export class MptcpStream extends Duplex implements Owner {
     this.conn.connect(path, tuple, now)
   }
 
+  /** Takes up a connection that comes from the network. @param key ours, when a SYN cookie named it already; null: drawn */
+  accept(half: SynHolder, m: MptcpOptions, key: KeyMaterial | null, now: Micros): void {
+    const { engine, listener } = this
+    this.isV4 = half.tuple.local.isV4
+    this.since = now
+    engine.addOwner(this)
+    engine.env.adopt(this.conn, this)
+    engine.connections.add(this)
+    if (listener !== null) listener.halfOpen++
+    this.conn.open(half, m, key, now)
+  }
+
+  /** The peer's address and port, and ours; null before the connection was begun. Those of the first subflow. */
+  get remote(): { readonly address: string; readonly port: number } | null {
+    const tuple = this.conn.firstTuple
+    return tuple === null ? null : { address: tuple.remote.toString(), port: tuple.remotePort }
+  }
+  get local(): { readonly address: string; readonly port: number } | null {
+    const tuple = this.conn.firstTuple
+    return tuple === null ? null : { address: tuple.local.toString(), port: tuple.localPort }
+  }
+
   // ---------------------------------------------------------------- the stream's side, outside of turns
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
@@ -98,7 +128,8 @@ export class MptcpStream extends Duplex implements Owner {
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    this.isDestroyedByUser = true
+    // Node.js destroys by itself what has ended in both directions: the last bytes and FINs may still be on their way.
+    this.isDestroyedByUser = error !== null || !this.writableFinished || !this.readableEnded
     this.engine.mark(this)
     done(error)
   }
@@ -132,8 +163,10 @@ export class MptcpStream extends Duplex implements Owner {
     const events = this.conn.takeEvents()
     if ((events & C_ESTABLISHED) !== 0) {
       this.isEstablished = true
-      for (const path of this.engine.morePaths(this.isV4)) this.conn.addPath(path, now)
-      process.nextTick(() => this.emit('connect'))
+      if (this.listener === null) {
+        for (const path of this.engine.morePaths(this.isV4)) this.conn.addPath(path, now)
+        process.nextTick(() => this.emit('connect'))
+      } else this.onAccepted(this.listener)
     }
     if (this.isReading && !this.isDelivering && (this.recvQueue.ready > 0 || this.recvQueue.isFinReady())) {
       this.isDelivering = true
@@ -142,6 +175,17 @@ export class MptcpStream extends Duplex implements Owner {
     if ((events & C_CLOSED) !== 0) this.onClosed()
     this.removeIfOver()
     return hasMore
+  }
+
+  /** Its handshake is complete. The peer opens further subflows: it is told by which addresses it may. */
+  private onAccepted(listener: Listener): void {
+    const { conn, engine } = this
+    listener.halfOpen--
+    listener.connections++
+    for (const a of engine.config.announced) {
+      if (conn.firstTuple?.local.equals(a.local) !== true) conn.announce(a.id, a.address, a.port)
+    }
+    listener.terms.onStream(this)
   }
 
   /** Moves what the writer gave into the queue, as far as there is room. */
@@ -161,6 +205,7 @@ export class MptcpStream extends Duplex implements Owner {
     const error = ERRORS[this.conn.cause]
     if (error === undefined || this.isDestroyedByUser) return
     this.recvQueue.clear()
+    if (this.listener !== null && !this.isEstablished) return // nobody has it in hand
     process.nextTick(() => this.destroy(new MptcpError(error.code, error.text)))
   }
 
@@ -197,6 +242,10 @@ export class MptcpStream extends Duplex implements Owner {
     if (this.timer < 0) return
     const { engine } = this
     this.isConnClosed = true
+    if (this.listener !== null) {
+      if (this.isEstablished) this.listener.connections--
+      else this.listener.halfOpen--
+    }
     releaseSubflows(engine, this.conn)
     this.queues.close()
     engine.env.forget(this.conn)

@@ -16,7 +16,15 @@ import type { TcpConfig } from '../tcp/config.js'
 import { TcpEndpoint } from '../tcp/endpoint.js'
 import type { SeqOff } from '../tcp/extension.js'
 import * as st from '../tcp/state.js'
-import { CAPABLE_CHECKSUM, CAPABLE_DENY_JOIN, type MptcpOptions, RST_MIDDLEBOX, RST_UNSPECIFIED } from '../wire/mptcp-options.js'
+import {
+  CAPABLE_CHECKSUM,
+  CAPABLE_DENY_JOIN,
+  type MptcpOptions,
+  RST_MIDDLEBOX,
+  RST_MPTCP_ERROR,
+  RST_PROHIBITED,
+  RST_UNSPECIFIED,
+} from '../wire/mptcp-options.js'
 import { Addresses } from './addresses.js'
 import { CoupledGroup } from './cc/coupled.js'
 import { bestSubflow, onLinger, onSubflowDown, stepClose } from './close.js'
@@ -24,7 +32,7 @@ import { DataRtx } from './data-rtx.js'
 import { isTimed, onDataTimeout, onSubflowRto, timeoutPeriod } from './data-timeout.js'
 import type { ConnectionEnv, MptcpConfig, SynHolder } from './env.js'
 import { FB_DISABLED, FB_NO_TOKEN, FB_NONE, fallBack, mayFallBack } from './fallback.js'
-import { answerJoin, JoinState, refusalOfSyn } from './handshake.js'
+import { answerJoin, JoinState, refusalOfCookie, refusalOfSyn } from './handshake.js'
 import { type ConnectionInfo, connectionInfo } from './info.js'
 import { generateKey, type KeyMaterial } from './keys.js'
 import { Coordinates, type DataOff } from './mapping.js'
@@ -52,6 +60,9 @@ export const C_FALLBACK = 64
 export const C_SUBFLOW = 128
 /** The peer has announced or withdrawn addresses, see `addressing`. */
 export const C_ADDRESSES = 256
+
+/** What `acceptJoin` says when it took a join; anything else is the reason for MP_TCPRST. */
+export const JOIN_ACCEPTED = -1
 
 /** A subflow that needs so much of the send buffer for itself that others may have to wait. */
 const PINNED_PART = 8
@@ -159,17 +170,27 @@ export class MptcpConnection implements SchedulerView {
     now: Micros,
   ): MptcpConnection {
     const c = new MptcpConnection(env, cfg, sendQueue, recvQueue)
-    const path = plainPath({ label: 'accepted' })
-    const s = c.addSubflow(path, false, null, (sub) => half.accept(c.tcp, env.host.rng(), sub, sub, sub, now))
-    const refusal = cfg.isEnabled ? refusalOfSyn(m) : FB_DISABLED
-    if (refusal !== FB_NONE) fallBack(c, s, refusal, now)
-    else {
-      env.counters.MPCapableSYNRX++
-      c.isChecksummed ||= (m.capableFlags & CAPABLE_CHECKSUM) !== 0
-      c.peerDeniesJoin = (m.capableFlags & CAPABLE_DENY_JOIN) !== 0
-      if (!c.makeKey()) fallBack(c, s, FB_NO_TOKEN, now)
-    }
+    c.open(half, m, null, now)
     return c
+  }
+
+  /**
+   * Passive open of the initial subflow, as `accept` does for a fresh connection.
+   * @param key our key when a SYN cookie stands for the SYN: it was sent already, and `m` is that of the third ACK; null: drawn here.
+   */
+  open(half: SynHolder, m: MptcpOptions, key: KeyMaterial | null, now: Micros): void {
+    const { cfg, env } = this
+    const path = plainPath({ label: 'accepted' })
+    const s = this.addSubflow(path, false, null, (sub) => half.accept(this.tcp, env.host.rng(), sub, sub, sub, now))
+    const refusal = cfg.isEnabled ? (key === null ? refusalOfSyn(m) : refusalOfCookie(m)) : FB_DISABLED
+    if (refusal !== FB_NONE) {
+      fallBack(this, s, refusal, now)
+      return
+    }
+    env.counters.MPCapableSYNRX++
+    this.isChecksummed ||= (m.capableFlags & CAPABLE_CHECKSUM) !== 0
+    this.peerDeniesJoin = (m.capableFlags & CAPABLE_DENY_JOIN) !== 0
+    if (key === null ? !this.makeKey() : !this.takeKey(key)) fallBack(this, s, FB_NO_TOKEN, now)
   }
 
   /**
@@ -227,24 +248,37 @@ export class MptcpConnection implements SchedulerView {
     this.events |= C_ADDRESSES
   }
 
-  /** A SYN with MP_JOIN for our token. False: refuse it by RST with MP_TCPRST (RFC 8684 §3.2). */
-  acceptJoin(half: SynHolder, m: MptcpOptions, now: Micros): boolean {
+  /**
+   * A SYN with MP_JOIN for our token.
+   * @param localId id under which the address that it came to was announced, -1: it was not
+   * @returns JOIN_ACCEPTED, or the reason for the MP_TCPRST of the RST that refuses it (RFC 8684 §3.2, §3.6)
+   */
+  acceptJoin(half: SynHolder, m: MptcpOptions, now: Micros, localId = -1): number {
     const n = this.env.counters
     n.MPJoinSynRx++
     if (m.joinBackup) n.MPJoinSynBackupRx++
     const first = this.initialTuple
     const isInitial = first !== null && first.localPort === half.tuple.localPort && first.local.equals(half.tuple.local)
-    if (!this.mayJoin || (isInitial && this.cfg.denyJoinInitial)) {
+    const reason = this.refusalOfJoin(isInitial)
+    if (reason !== JOIN_ACCEPTED) {
       n.MPJoinRejected++
-      return false
+      return reason
     }
     const join = new JoinState(this.env.host.rng())
     const path = plainPath({ id: this.nextId, label: 'joined' })
     const s = this.addSubflow(path, false, join, (sub) => half.accept(this.tcp, this.env.host.rng(), sub, sub, sub, now))
     // §3.2: an address id names an address; 0 is the initial subflow's
-    if (this.initialTuple?.local.equals(half.tuple.local) === true) s.localAddrId = 0
+    if (localId >= 0) s.localAddrId = localId
+    else if (this.initialTuple?.local.equals(half.tuple.local) === true) s.localAddrId = 0
     answerJoin(s, m)
-    return true
+    return JOIN_ACCEPTED
+  }
+
+  private refusalOfJoin(isInitial: boolean): number {
+    if (!this.isMptcp || !this.isFullyEstablished || this.isClosed || this.isClosing) return RST_MPTCP_ERROR
+    // the limit is policy, as for Linux
+    if (this.subflows.length >= this.cfg.maxSubflows || (isInitial && this.cfg.denyJoinInitial)) return RST_PROHIBITED
+    return JOIN_ACCEPTED
   }
 
   private get mayJoin(): boolean {
@@ -272,6 +306,11 @@ export class MptcpConnection implements SchedulerView {
     return this.addresses?.isAnnounced(remote, port) ?? false
   }
 
+  /** Of the initial subflow, null before the open. */
+  get firstTuple(): Tuple | null {
+    return this.initialTuple
+  }
+
   private initialTuple: Tuple | null = null
 
   private addSubflow(path: Path, isActive: boolean, join: JoinState | null, make: (s: Subflow) => TcpEndpoint): Subflow {
@@ -280,6 +319,12 @@ export class MptcpConnection implements SchedulerView {
     this.subflows.push(s)
     this.env.register(s.ep, this)
     return s
+  }
+
+  private takeKey(key: KeyMaterial): boolean {
+    if (this.env.claimToken(key.token, this)) this.localKey = key
+    else this.env.counters.MPFallbackTokenInit++
+    return this.localKey !== null
   }
 
   private makeKey(): boolean {

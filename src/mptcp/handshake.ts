@@ -51,6 +51,12 @@ export function refusalOfSyn(m: MptcpOptions): number {
   return refusal(m)
 }
 
+/** The same of a third ACK that brings a SYN cookie back: it stands for the SYN, and shows that this had the option. */
+export function refusalOfCookie(m: MptcpOptions): number {
+  if ((m.present & HAS_CAPABLE) === 0 || m.capableLen < 20) return fb.FB_SYN_WITHOUT
+  return m.capableVersion === MPTCP_VERSION ? refusal(m) : fb.FB_VERSION
+}
+
 function refusalOfSynAck(s: Subflow, m: MptcpOptions, ackOff: number): number {
   if (ackOff < 0) return fb.FB_SIMULTANEOUS_OPEN
   // A SYN/ACK to an earlier SYN with the option cannot be told from one to the plain SYN; the server may have seen the latter

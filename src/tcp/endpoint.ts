@@ -191,6 +191,12 @@ export class TcpEndpoint {
     this.snd.rexmitAt = now + this.cfg.rtoInitUs
   }
 
+  /** The SYN/ACK of this passive open has left already (a SYN cookie, RFC 4987 §3.6). @param window what it promised, unscaled */
+  openAnswered(window: number): void {
+    if (this.hs !== null) this.hs.isSynDue = false
+    this.rcv.announceSyn(window)
+  }
+
   /** Sends a RST (when the peer knows the connection) and closes. Idempotent. */
   abort(): void {
     if (this.state === st.CLOSED) return

@@ -1,12 +1,17 @@
 import type { Tuple } from '../base/address.js'
 import type { Micros } from '../base/time.js'
-import type { Packet } from '../wire/packet.js'
 import { CWR, ECE } from '../wire/tcp.js'
-import type { TcpOptions } from '../wire/tcp-options.js'
 import type { TcpConfig } from './config.js'
 import { TcpEndpoint } from './endpoint.js'
 import type { SegmentSink, SegmentSource, TcpExtension } from './extension.js'
-import { negotiate, type Negotiated } from './handshake.js'
+import { negotiate, type Negotiated, type OfferedOptions } from './handshake.js'
+
+/** What a half-open connection takes from a SYN; a packet is one. */
+export interface SynHeader {
+  readonly seq: number
+  readonly window: number
+  readonly flags: number
+}
 
 /**
  * A SYN that was received and not yet answered. The interceptor holds it until the remote leg is there; a server accepts it
@@ -25,7 +30,7 @@ export class HalfOpen {
   readonly since: Micros
 
   /** From a valid SYN (no ACK, no RST) that arrived for `tuple`. MPTCP and Fast Open options are not looked at here. */
-  constructor(cfg: TcpConfig, tuple: Tuple, syn: Packet, opts: TcpOptions, now: Micros) {
+  constructor(cfg: TcpConfig, tuple: Tuple, syn: SynHeader, opts: OfferedOptions, now: Micros) {
     this.tuple = tuple
     this.irs = syn.seq
     this.window = syn.window
@@ -37,7 +42,7 @@ export class HalfOpen {
   }
 
   /** A retransmission of the same SYN is absorbed; a different ISN is another connection attempt. */
-  isSame(syn: Packet): boolean {
+  isSame(syn: SynHeader): boolean {
     return syn.seq === this.irs
   }
 

@@ -31,6 +31,9 @@ export interface Negotiated {
   readonly isSackOk: boolean
 }
 
+/** What a SYN offers; parsed options are it. */
+export type OfferedOptions = Pick<TcpOptions, 'mss' | 'wscale' | 'hasTs' | 'tsVal' | 'sackPermitted'>
+
 /** Before the peer's SYN was seen. */
 export const NOTHING_SETTLED: Negotiated = { peerMss: 0, sndWscale: 0, rcvWscale: 0, hasTimestamps: false, isSackOk: false }
 
@@ -39,7 +42,7 @@ const known = new Map<number, Negotiated>()
 const KNOWN_MAX = 256
 
 /** Agreement from the peer's SYN or SYN/ACK options and our configuration (an option counts only when both sides sent it). */
-export function negotiate(cfg: TcpConfig, opts: TcpOptions, isV4: boolean): Negotiated {
+export function negotiate(cfg: TcpConfig, opts: OfferedOptions, isV4: boolean): Negotiated {
   const isScaled = opts.wscale >= 0
   const peerMss = opts.mss < 0 ? (isV4 ? MSS_DEFAULT_V4 : MSS_DEFAULT_V6) : Math.max(opts.mss, MSS_MIN)
   const sndWscale = isScaled ? Math.min(opts.wscale, WSCALE_MAX) : 0

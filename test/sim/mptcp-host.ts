@@ -5,7 +5,7 @@ import type { TxRing } from '../../src/base/rings.js'
 import type { Rng } from '../../src/base/rng.js'
 import { StreamQueue } from '../../src/base/stream-queue.js'
 import type { Micros } from '../../src/base/time.js'
-import { C_CLOSED, C_DONE, C_ESTABLISHED, MptcpConnection } from '../../src/mptcp/connection.js'
+import { C_CLOSED, C_DONE, C_ESTABLISHED, C_SUBFLOW, JOIN_ACCEPTED, MptcpConnection } from '../../src/mptcp/connection.js'
 import { MptcpCounters } from '../../src/mptcp/counters.js'
 import { type ConnectionEnv, type MptcpConfig, mptcpConfig } from '../../src/mptcp/env.js'
 import type { Path } from '../../src/pathmgr/path.js'
@@ -105,7 +105,7 @@ export class MptcpHost extends SimHost implements ConnectionEnv {
     const half = new HalfOpen(this.mptcp.tcp, tuple, syn, this.options, now)
     if ((m.present & HAS_JOIN) !== 0) {
       const conn = this.tokens.get(m.joinToken)
-      if (conn === undefined || !conn.acceptJoin(half, m, now)) return false
+      if (conn === undefined || conn.acceptJoin(half, m, now) !== JOIN_ACCEPTED) return false
       this.touch(this.sockets.get(conn) as MptcpSocket)
       return true
     }
@@ -130,6 +130,8 @@ export class MptcpSocket extends QueueSocket implements SimOwner {
   timer = -1
   conn!: MptcpConnection
   cause: CloseCause = CAUSE_NONE
+  /** A subflow came up or went down. */
+  onSubflows: () => void = () => {}
   private readonly host: MptcpHost
 
   constructor(host: MptcpHost) {
@@ -159,6 +161,7 @@ export class MptcpSocket extends QueueSocket implements SimOwner {
   settle(): void {
     const events = this.conn.takeEvents()
     if ((events & C_ESTABLISHED) !== 0) this.isOpen = true
+    if ((events & C_SUBFLOW) !== 0) this.onSubflows()
     if ((events & C_CLOSED) !== 0) {
       this.isClosed = true
       this.cause = this.conn.cause

@@ -1,5 +1,5 @@
 import type { Tuple } from '../../../src/base/address.js'
-import type { MptcpConnection } from '../../../src/mptcp/connection.js'
+import { JOIN_ACCEPTED, type MptcpConnection } from '../../../src/mptcp/connection.js'
 import { MptcpCounters } from '../../../src/mptcp/counters.js'
 import type { ConnectionEnv, MptcpConfig } from '../../../src/mptcp/env.js'
 import type { TcpEndpoint } from '../../../src/tcp/endpoint.js'
@@ -63,6 +63,6 @@ export class MptcpSide implements ConnectionEnv, PortOwner {
     const m = opts.mptcp
     if ((m.present & HAS_JOIN) === 0) return false
     const conn = this.tokens.get(m.joinToken)
-    return conn?.acceptJoin(new HalfOpen(this.config.tcp, tuple, syn, opts, now), m, now) === true
+    return conn?.acceptJoin(new HalfOpen(this.config.tcp, tuple, syn, opts, now), m, now) === JOIN_ACCEPTED
   }
 }

@@ -7,7 +7,7 @@ import { TX_META_STRIDE, TxRing, VNET_HDR_LEN } from '../../../src/base/rings.js
 import { Rng } from '../../../src/base/rng.js'
 import { StreamQueue } from '../../../src/base/stream-queue.js'
 import { NEVER, type Micros } from '../../../src/base/time.js'
-import { MptcpConnection } from '../../../src/mptcp/connection.js'
+import { JOIN_ACCEPTED, MptcpConnection } from '../../../src/mptcp/connection.js'
 import { MptcpCounters } from '../../../src/mptcp/counters.js'
 import { type ConnectionEnv, type MptcpConfig, mptcpConfig } from '../../../src/mptcp/env.js'
 import { type Path, path } from '../../../src/pathmgr/path.js'
@@ -162,7 +162,7 @@ export class TestHost implements ConnectionEnv {
     const half = new HalfOpen(this.cfg.tcp, { local, localPort: pkt.dstPort, remote, remotePort: pkt.srcPort }, pkt, opts, now)
     if ((opts.mptcp.present & HAS_JOIN) !== 0) {
       const conn = this.tokens.get(opts.mptcp.joinToken)
-      if (conn === undefined || !conn.acceptJoin(half, opts.mptcp, now)) this.strays++
+      if (conn === undefined || conn.acceptJoin(half, opts.mptcp, now) !== JOIN_ACCEPTED) this.strays++
     } else if (this.isListening && this.conn === null) {
       const send = new StreamQueue(this.arena, this.capacity)
       const recv = new StreamQueue(this.arena, this.capacity)
