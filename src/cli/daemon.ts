@@ -2,7 +2,6 @@ import { MptcpError } from '../base/errors.js'
 import { PAGE_LEN } from '../base/arena.js'
 import type { DaemonConfig } from '../config/daemon-config.js'
 import { type ConfigDiff, diffConfig, reloadedConfig } from '../config/diff.js'
-import { parsePathSpec } from '../config/path-spec.js'
 import { EngineConfig } from '../engine/config.js'
 import { ControlServer, controlPath } from '../engine/control.js'
 import { createEngine, type Engine } from '../engine/engine.js'
@@ -11,17 +10,23 @@ import { randomHost } from '../engine/random-host.js'
 import { countersOf, statusOf } from '../engine/status.js'
 import { readFacts } from '../host/facts.js'
 import { HostKeeper } from '../host/keeper.js'
-import type { ProbeResult } from '../host/report.js'
+import type { Family } from '../host/numbers.js'
 import { HostRunner } from '../host/runner.js'
 import { mptcpConfig } from '../mptcp/env.js'
 import { tcpConfig } from '../tcp/config.js'
 import { native } from '../tun/native.js'
-import { TunDevice } from '../tun/tun-device.js'
+import type { TunDevice } from '../tun/tun-device.js'
+import { checkDetours, Detours } from './detours.js'
+import { Egresses } from './egresses.js'
 import { type CountersReply, JSON_VERSION, type Outcome, type ReloadReply } from './json.js'
-import { hostOptions, hostReport, TUN_MTU } from './host-options.js'
+import { hostOptions, hostReport } from './host-options.js'
 import type { Log } from './log.js'
-import { probeEgresses } from './probe.js'
+import { mptcpOptions } from './mptcp-options.js'
+import { pathCommands } from './path-commands.js'
+import { Probes } from './probe.js'
+import { ProviderParts } from './provider-parts.js'
 import { packageVersion } from './package-version.js'
+import { openTun } from './open-tun.js'
 import { computeSetup, type Setup } from './setup.js'
 
 /** How long connections may finish by themselves at the end. */
@@ -50,6 +55,8 @@ export class Daemon {
   private readonly engine: Engine
   private readonly loop: EngineLoop
   private readonly control: ControlServer
+  private readonly detours: Detours
+  private readonly egresses: Egresses
   private readonly tellOutcome: (outcome: Outcome) => void
   private isHurried = false
 
@@ -61,6 +68,8 @@ export class Daemon {
     this.engine = parts.engine
     this.loop = parts.loop
     this.control = parts.control
+    this.detours = parts.detours
+    this.egresses = parts.egresses
     this.tellOutcome = parts.tellOutcome
   }
 
@@ -68,21 +77,25 @@ export class Daemon {
   static async start(config: DaemonConfig, log: Log, hooks: DaemonHooks): Promise<Daemon> {
     const device = openTun(config.tun, () => hooks.fail(`${config.tun} was deleted`))
     let keeper: HostKeeper | null = null
+    let running: Running | null = null
     try {
       const facts = await readFacts()
       const setup = computeSetup(config, facts)
+      checkDetours(config, familiesOf(setup), facts)
       if (config.address6 !== null && facts.v6 === null) log.warn('IPv6 is off on this host: only IPv4 is carried')
       const runner = new HostRunner()
       keeper = await HostKeeper.start(hostOptions(config, setup), { native: native(), runner, log, closeTun: () => device.close() })
-      const running = await run(config, log, setup, device, keeper, hooks)
-      const parts = { tun: config.tun, engine: running.engine, keeper, runner, log, fix: config.fixFirewall }
-      const probed = config.probe ? probeEgresses(parts, setup.families, [...setup.egresses]).then(running.onProbed) : null
+      running = await run(config, log, setup, device, keeper, runner, hooks)
+      if (config.probe) running.probes.probeDefault()
+      await running.detours.start(config)
       // What is to be mended is mended before anybody's traffic depends on it.
-      if (config.fixFirewall) await probed
-      else probed?.catch((error: unknown) => log.warn('the egresses could not be probed', { error: String(error) }))
+      if (config.fixFirewall) await running.probes.done
       await keeper.setCapturing(true)
       return new Daemon(config, log, setup, keeper, running)
     } catch (error) {
+      await running?.detours.stop()
+      await running?.control.close()
+      running?.loop.stop()
       await keeper?.stop()
       device.close()
       throw error
@@ -106,6 +119,9 @@ export class Daemon {
     const now = this.loop.clock.now()
     for (const connection of [...engine.connections]) connection.abort(now)
     await this.until(() => engine.connections.size === 0, RESET_MS)
+    // The rules of egresses go with everything else, in one step.
+    this.egresses.leave()
+    await this.detours.stop()
     this.loop.stop()
     const failures = await this.keeper.stop()
     for (const failure of failures) log.error('could not be undone', { failure })
@@ -120,30 +136,19 @@ export class Daemon {
    * on an error everything is as before. @throws {MptcpError}
    */
   async reload(next: DaemonConfig): Promise<ConfigDiff> {
-    const { engine, setup, keeper, loop } = this
+    const { engine, setup } = this
     const from = this.config
     const diff = diffConfig(from, next)
     const config = reloadedConfig(from, next)
-    const added: string[] = []
-    try {
-      for (const path of config.paths.filter((text) => !from.paths.includes(text))) {
-        await addPath(setup, keeper, engine, loop, path)
-        added.push(path)
-      }
-    } catch (error) {
-      for (const path of added) removePath(engine, path)
-      throw error
-    }
-    for (const path of from.paths.filter((text) => !config.paths.includes(text))) {
-      if (engine.config.paths.some((known) => known.label === path)) removePath(engine, path)
-    }
+    checkDetours(config, familiesOf(setup), await readFacts())
+    this.config = config
     engine.config.heldMax = config.heldConnects
     engine.config.heldPerDestination = config.heldPerDestination
     engine.config.sendBuffer = config.sendBuffer
     engine.config.receiveBuffer = config.receiveBuffer
-    engine.config.mptcp = { ...engine.config.mptcp, isEnabled: config.mptcp, checksum: config.checksum }
+    engine.config.mptcp = { ...engine.config.mptcp, ...mptcpOptions(config, engine.config.mptcp.tcp) }
     this.log.configure(config.log, config.logFormat)
-    this.config = config
+    await this.detours.reload(from, config)
     return diff
   }
 
@@ -167,8 +172,10 @@ interface Running {
   readonly engine: Engine
   readonly loop: EngineLoop
   readonly control: ControlServer
+  readonly detours: Detours
+  readonly egresses: Egresses
+  readonly probes: Probes
   readonly tellOutcome: (outcome: Outcome) => void
-  readonly onProbed: (probes: readonly ProbeResult[]) => void
 }
 
 async function run(
@@ -177,6 +184,7 @@ async function run(
   setup: Setup,
   device: TunDevice,
   keeper: HostKeeper,
+  runner: HostRunner,
   hooks: DaemonHooks,
 ): Promise<Running> {
   const gso = device.caps.gso
@@ -190,9 +198,8 @@ async function run(
       ownRanges: setup.ownRanges,
       hostAddresses: setup.hostAddresses,
       stackAddresses: setup.stackAddresses,
-      paths: setup.paths,
       app: { ...base.app, gso },
-      mptcp: mptcpConfig({ tcp, isEnabled: config.mptcp, checksum: config.checksum }),
+      mptcp: mptcpConfig(mptcpOptions(config, tcp)),
       sendBuffer: config.sendBuffer,
       receiveBuffer: config.receiveBuffer,
       heldMax: config.heldConnects,
@@ -201,13 +208,17 @@ async function run(
         log.error('a connection hit a bug and was reset', { stack: error instanceof Error ? error.stack : String(error) }),
     }),
   )
+  const loop = new EngineLoop(engine)
+  const probes = new Probes({ tun: config.tun, engine, keeper, runner, log, fix: config.fixFirewall }, setup.families)
+  const egresses = new Egresses(setup.book, keeper, setup.stackAddresses)
+  if (config.probe) egresses.onOpened = (egress) => probes.probe(egress)
+  const detours = new Detours(new ProviderParts({ tun: config.tun, engine, loop, keeper, egresses, families: familiesOf(setup), log }))
+  keeper.onChange = (facts) => detours.onHostChange(facts)
   let tellOutcome: (outcome: Outcome) => void = () => {}
   const outcome = new Promise<Outcome>((resolve) => {
     tellOutcome = resolve
   })
   const startedAt = Date.now()
-  let probes: readonly ProbeResult[] | null = null
-  const loop = new EngineLoop(engine)
   try {
     const control = await ControlServer.open(controlPath(config.tun), {
       status: () => ({
@@ -221,7 +232,8 @@ async function run(
           ...hooks.info(),
         },
         addresses: setup.families.map((family) => `${family.address}/${family.prefixLen}`),
-        host: hostReport(config, setup, probes),
+        host: hostReport(config, setup, probes.results),
+        detours: detours.status(),
         device: { rxPackets: device.stats[0], rxBytes: device.stats[1], txPackets: device.stats[4], txBytes: device.stats[5] },
       }),
       counters: (): CountersReply => ({ version: JSON_VERSION, counters: countersOf(engine) }),
@@ -230,52 +242,15 @@ async function run(
         return outcome
       },
       reload: () => hooks.reload(),
-      'path-add': (args) => addPath(setup, keeper, engine, loop, String(args.path)),
-      'path-remove': (args) => removePath(engine, String(args.path)),
+      ...pathCommands(detours),
     })
-    const onProbed = (results: readonly ProbeResult[]): void => {
-      probes = results
-    }
-    return { engine, loop, control, tellOutcome, onProbed }
+    return { engine, loop, control, detours, egresses, probes, tellOutcome }
   } catch (error) {
     loop.stop()
     throw error
   }
 }
 
-/** One more path by hand, for live connections too. @throws {MptcpError} and leaves everything as it was. */
-async function addPath(setup: Setup, keeper: HostKeeper, engine: Engine, loop: EngineLoop, text: string): Promise<void> {
-  const facts = await readFacts()
-  const known = setup.book.egresses.length
-  const nextId = Math.max(...engine.config.paths.map((path) => path.id)) + 1
-  const paths = setup.book.addPath(parsePathSpec(text), facts, nextId)
-  for (const egress of setup.book.egresses.slice(known)) {
-    await keeper.addEgress(egress)
-  }
-  for (const path of paths) engine.addPath(path, loop.clock.now())
-}
-
-function removePath(engine: Engine, label: string): void {
-  const kept = engine.config.paths.filter((path, i) => i === 0 || path.label !== label)
-  if (kept.length === engine.config.paths.length)
-    throw new MptcpError('ERR_PATH_UNKNOWN', `there is no path '${label}': see mptcpd-user status`)
-  engine.config.paths = kept
-}
-
-function openTun(name: string, onGone: () => void): TunDevice {
-  try {
-    return new TunDevice({ name, exclusive: true, mtu: TUN_MTU, onGone })
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code
-    if (code === 'EPERM' || code === 'EACCES') {
-      throw new MptcpError('ERR_PRIVILEGE', `opening ${name} needs CAP_NET_ADMIN and access to /dev/net/tun: run as root`, { cause: error })
-    }
-    if (code === 'EEXIST' || code === 'EBUSY') {
-      throw new MptcpError('ERR_TUN_TAKEN', `interface ${name} exists already: stop who uses it, or choose another by --tun`, {
-        cause: error,
-      })
-    }
-    if (code === 'ENOENT') throw new MptcpError('ERR_TUN_MISSING', '/dev/net/tun does not exist: load the module tun', { cause: error })
-    throw error
-  }
+function familiesOf(setup: Setup): Family[] {
+  return setup.families.map((f) => f.family)
 }

@@ -1,5 +1,7 @@
 import type { ReloadReply } from './json.js'
 import { formatHost } from '../host/report.js'
+import { formatDetour } from './format-paths.js'
+import { duration, size, table } from './table.js'
 import type { ConnectionStatus, Status, SubflowStatus } from '../engine/status.js'
 
 /** Lines of connections shown before the rest is only counted. */
@@ -21,6 +23,7 @@ export function formatStatus(status: Status): string {
       `memory ${size(status.memory.inUse)} of ${size(status.memory.total)}`,
   )
   lines.push(`paths: ${status.paths.map((path) => path.label).join(', ')}`)
+  lines.push(...(status.detours ?? []).map((detour) => `detour ${formatDetour(detour)}`))
   if (status.host !== undefined) lines.push(...formatHost(status.host))
   for (const connection of status.connections.slice(0, MAX_CONNECTIONS)) lines.push('', ...connectionLines(connection))
   if (status.connections.length > MAX_CONNECTIONS)
@@ -32,22 +35,12 @@ function connectionLines(c: ConnectionStatus): string[] {
   const kind = c.isMptcp ? 'MPTCP' : c.fallback === null ? 'connecting' : `TCP (${c.fallback})`
   const head = `#${c.id} ${c.application ?? 'library'} -> ${c.destination}  ${c.state}  ${kind}  ${duration(c.ageUs)}`
   if (c.subflows.length === 0) return [head]
-  const rows = c.subflows.map(subflowCells)
-  const table = [['path', 'state', 'from', 'to', 'rtt', 'cwnd', 'sent', 'received', 'retrans'], ...rows]
-  const widths = (table[0] as string[]).map((_, i) => Math.max(...table.map((row) => (row[i] as string).length)))
-  return [
-    head,
-    ...table.map(
-      (row) =>
-        `    ${row
-          .map((cell, i) => cell.padEnd(widths[i] as number))
-          .join('  ')
-          .trimEnd()}`,
-    ),
-  ]
+  const total = c.subflows.reduce((sum, s) => sum + s.bytesSent + s.bytesReceived, 0)
+  const rows = c.subflows.map((s) => subflowCells(s, total))
+  return [head, ...table([['path', 'state', 'from', 'to', 'rtt', 'cwnd', 'sent', 'received', 'share', 'retrans'], ...rows], '    ')]
 }
 
-function subflowCells(s: SubflowStatus): string[] {
+function subflowCells(s: SubflowStatus, total: number): string[] {
   return [
     s.path + (s.isBackup ? ' (backup)' : ''),
     s.phase === 'open' || s.phase === 'plain' ? s.state : `${s.state}/${s.phase}`,
@@ -57,6 +50,7 @@ function subflowCells(s: SubflowStatus): string[] {
     size(s.cwnd),
     size(s.bytesSent),
     size(s.bytesReceived),
+    total === 0 ? '-' : `${Math.round(((s.bytesSent + s.bytesReceived) * 100) / total)} %`,
     String(s.retransSegs),
   ]
 }
@@ -77,20 +71,4 @@ export function formatReload(reply: ReloadReply): string {
   ]
   const lines = rows.flatMap(([what, keys]) => (keys.length === 0 ? [] : [`${what}: ${keys.join(', ')}`]))
   return `${reply.file}: ${lines.length === 0 ? 'nothing changed' : lines.join('; ')}\n`
-}
-
-function size(bytes: number): string {
-  let value = bytes
-  for (const unit of ['B', 'kB', 'MB', 'GB']) {
-    if (value < 1000) return unit === 'B' ? `${value} B` : `${value.toFixed(1)} ${unit}`
-    value /= 1000
-  }
-  return `${value.toFixed(1)} TB`
-}
-
-function duration(us: number): string {
-  const s = us / 1e6
-  if (s < 120) return `${s.toFixed(1)} s`
-  const minutes = Math.floor(s / 60)
-  return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`
 }

@@ -1,4 +1,6 @@
 import type { ConfigDiff } from '../config/diff.js'
+import type { DetourStatus } from '../detour/provider.js'
+import type { Status } from '../engine/status.js'
 
 /** Version of every JSON object that the commands print (docs/json.md): it grows when a field goes or changes its meaning. */
 export const JSON_VERSION = 1
@@ -23,6 +25,20 @@ export interface Outcome {
   readonly exitCode: number
   /** What could not be undone. */
   readonly failures: readonly string[]
+}
+
+/** `path add --json`, `path set --json`. */
+export interface PathReply {
+  readonly version: typeof JSON_VERSION
+  /** null: it is gone again. */
+  readonly detour: DetourStatus | null
+}
+
+/** `path list --json`. */
+export interface PathsReply {
+  readonly version: typeof JSON_VERSION
+  readonly detours: readonly DetourStatus[]
+  readonly paths: Status['paths']
 }
 
 /** Whatever fails, with `--json`. */

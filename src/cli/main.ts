@@ -4,8 +4,10 @@ import { MptcpError } from '../base/errors.js'
 import { addCheckConfigCommand } from './commands/check-config.js'
 import { addCleanupCommand } from './commands/cleanup.js'
 import { addDoctorCommand } from './commands/doctor.js'
+import { addPathCommand } from './commands/path.js'
 import { addQueryCommands } from './commands/query.js'
 import { addRunCommand } from './commands/run.js'
+import { addServeCommand } from './commands/serve.js'
 import { EXIT_OK, EXIT_USAGE, exitCodeOf } from './exit-codes.js'
 import { type ErrorReply, JSON_VERSION, printJson } from './json.js'
 import { packageVersion } from './package-version.js'
@@ -17,7 +19,9 @@ const program = new Command('mptcpd-user')
   .addHelpText('after', '\nExit codes: 0 ok, 1 failure, 2 usage, 3 daemon not running, 4 missing privilege')
   .exitOverride()
 addRunCommand(program)
+addServeCommand(program)
 addQueryCommands(program)
+addPathCommand(program)
 addCheckConfigCommand(program)
 addDoctorCommand(program)
 addCleanupCommand(program)

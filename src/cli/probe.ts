@@ -28,24 +28,56 @@ interface ProbeParts {
   readonly fix: boolean
 }
 
-/** One probe per egress through forward and masquerade. Says what is wrong, and mends it when asked to. */
-export async function probeEgresses(
-  parts: ProbeParts,
-  families: readonly FamilyPlan[],
-  egresses: readonly EgressPlan[],
-): Promise<ProbeResult[]> {
-  const results: ProbeResult[] = []
-  for (const f of families) {
-    const stack = parts.engine.config.stackAddresses.find((s) => s.isDefault && s.address.isV4 === (f.family === 4))
-    if (stack === undefined) continue
-    if (parts.keeper.hasDefault(f.family)) results.push(await probeEgress(parts, f, 'default', stack.address))
-    else results.push({ egress: 'default', family: f.family, state: 'no route' })
+/** One probe per egress through forward and masquerade, one after the other. Says what is wrong, and mends it when asked to. */
+export class Probes {
+  private readonly parts: ProbeParts
+  private readonly families: readonly FamilyPlan[]
+  private readonly found = new Map<string, ProbeResult>()
+  private queue: Promise<void> = Promise.resolve()
+
+  constructor(parts: ProbeParts, families: readonly FamilyPlan[]) {
+    this.parts = parts
+    this.families = families
   }
-  for (const egress of egresses) {
-    const f = families.find((family) => family.family === egress.family)
-    if (f !== undefined) results.push(await probeEgress(parts, f, egress.device, parseAddress(egress.source)))
+
+  /** What became of the last probe of each egress, null: there was none yet. */
+  get results(): readonly ProbeResult[] | null {
+    return this.found.size === 0 ? null : [...this.found.values()]
   }
-  return results
+
+  /** Resolves when nothing waits any more. */
+  get done(): Promise<void> {
+    return this.queue
+  }
+
+  /** The default egress of every family. */
+  probeDefault(): void {
+    for (const f of this.families) {
+      this.enqueue(async () => {
+        const stack = this.parts.engine.config.stackAddresses.find((s) => s.isDefault && s.address.isV4 === (f.family === 4))
+        if (stack === undefined) return null
+        if (!this.parts.keeper.hasDefault(f.family)) return { egress: 'default', family: f.family, state: 'no route' }
+        return probeEgress(this.parts, f, 'default', stack.address)
+      })
+    }
+  }
+
+  /** An egress that was set up. */
+  probe(egress: EgressPlan): void {
+    const f = this.families.find((family) => family.family === egress.family)
+    if (f !== undefined) this.enqueue(() => probeEgress(this.parts, f, egress.device, parseAddress(egress.source)))
+  }
+
+  private enqueue(run: () => Promise<ProbeResult | null>): void {
+    this.queue = this.queue.then(async () => {
+      try {
+        const result = await run()
+        if (result !== null) this.found.set(`${result.egress} ${result.family}`, result)
+      } catch (error) {
+        this.parts.log.warn('an egress could not be probed', { error: error instanceof Error ? error.message : String(error) })
+      }
+    })
+  }
 }
 
 async function probeEgress(parts: ProbeParts, f: FamilyPlan, egress: string, source: IpAddress): Promise<ProbeResult> {

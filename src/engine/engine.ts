@@ -21,6 +21,7 @@ import { Interceptor } from './intercept.js'
 import { Linger } from './linger.js'
 import { EngineCounters } from './metrics.js'
 import { PassThrough } from './pass-through.js'
+import { PathTable } from './paths.js'
 import type { Probe } from './probe.js'
 import { Flow, type Owner, type Port } from './owner.js'
 
@@ -53,6 +54,7 @@ export class Engine {
   readonly env: EngineEnv
   readonly interceptor: Interceptor
   readonly passThrough: PassThrough
+  readonly paths: PathTable
   readonly acceptor: Acceptor
   /** A probe that waits for its answer. */
   probe: Probe | null = null
@@ -83,6 +85,7 @@ export class Engine {
     this.env = new EngineEnv(this)
     this.interceptor = new Interceptor(this)
     this.passThrough = new PassThrough(this)
+    this.paths = new PathTable(this)
     this.acceptor = new Acceptor(this)
     this.demux = new Demux(this)
   }

@@ -1,7 +1,9 @@
 import type { Tuple } from '../base/address.js'
 import type { Micros } from '../base/time.js'
+import type { DetourStatus } from '../detour/provider.js'
 import type { HostReport } from '../host/report.js'
 import { FALLBACK_NAMES, FB_NONE } from '../mptcp/fallback.js'
+import type { PathKind } from '../pathmgr/path.js'
 import { PHASE_NAMES, type Subflow } from '../mptcp/subflow.js'
 import { STATE_NAMES } from '../tcp/state.js'
 import type { Connection, Engine } from './engine.js'
@@ -60,9 +62,14 @@ export interface Status {
   readonly paths: readonly {
     readonly id: number
     readonly label: string
+    readonly kind: PathKind
     readonly source: string | null
     readonly destination: string | null
+    readonly isBackup: boolean
+    readonly cost: number
   }[]
+  /** What gives paths beyond the default one. */
+  readonly detours?: readonly DetourStatus[]
   readonly counters: Readonly<Record<string, number>>
   readonly daemon?: {
     readonly version: string
@@ -92,8 +99,11 @@ export function statusOf(engine: Engine, now: Micros): Status {
     paths: engine.config.paths.map((path) => ({
       id: path.id,
       label: path.label,
+      kind: path.kind,
       source: path.source?.toString() ?? null,
       destination: path.destination === null ? null : endpointText(path.destination.toString(), path.destinationPort),
+      isBackup: path.isBackup,
+      cost: path.cost,
     })),
     counters: countersOf(engine),
   }

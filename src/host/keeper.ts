@@ -150,6 +150,12 @@ export class HostKeeper {
     return [...new Set((this.copies.get(family)?.routes ?? []).flatMap((route) => route.devices))]
   }
 
+  /** Interfaces of the default routes of T. */
+  defaultDevices(family: Family): string[] {
+    const routes = (this.copies.get(family)?.routes ?? []).filter((route) => route.destination === 'default')
+    return [...new Set(routes.flatMap((route) => route.devices))]
+  }
+
   /** Whether T of that family has a default route. */
   hasDefault(family: Family): boolean {
     return (this.copies.get(family)?.routes ?? []).some((route) => route.destination === 'default' && route.devices.length > 0)
@@ -191,8 +197,8 @@ export class HostKeeper {
   }
 
   private async setUp(): Promise<void> {
-    const { tun, mtu, families } = this.options
-    const plan: Step[] = [...linkSteps(tun, mtu, families), { kind: 'nft', lines: ownTable(tun, families) }]
+    const { tun, mtu, families, served } = this.options
+    const plan: Step[] = [...linkSteps(tun, mtu, families), { kind: 'nft', lines: ownTable(tun, families, served) }]
     const failures = await applyPlan(plan, this.parts.runner, true)
     const first = failures[0]
     if (first !== undefined) throw new MptcpError('ERR_HOST_COMMAND', first.message)
@@ -259,9 +265,9 @@ export class HostKeeper {
     if (this.isStopped) return
     this.parts.log.warn('the nft process that holds our table ended; starting it again')
     void this.run(async () => {
-      const { tun, families } = this.options
+      const { tun, families, served } = this.options
       this.opened = ''
-      const failures = await applyPlan([{ kind: 'nft', lines: ownTable(tun, families) }], this.parts.runner)
+      const failures = await applyPlan([{ kind: 'nft', lines: ownTable(tun, families, served) }], this.parts.runner)
       for (const failure of failures) this.parts.log.error(`our nftables table could not be restored: ${failure.message}`)
       await this.follow(false)
     }).catch(() => {})

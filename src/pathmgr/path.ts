@@ -1,12 +1,16 @@
 import type { IpAddress } from '../base/address.js'
 
+/** Where a path comes from. */
+export type PathKind = 'default' | 'static' | 'interface' | 'openvpn' | 'nat'
+
 /**
  * A way to the server: which egress (stack source address) the packets leave by, and whether they go to a detour instead of the
  * server's own address. A path is data; it opens nothing by itself. Immutable.
  */
 export interface Path {
-  /** MPTCP address id, unique per host: 0 is the initial subflow's, 1-255 all others (RFC 8684 §3.2). */
+  /** A unique number, kept through changes of the path; 0 is the default one, which the first subflow takes. */
   readonly id: number
+  readonly kind: PathKind
   /** For people: `default`, `vpn0`, `nat:192.0.2.7`. */
   readonly label: string
   /** Stack address to send from, null: the egress's choice. */
@@ -21,9 +25,26 @@ export interface Path {
   readonly cost: number
   /** Carry data only while no other path can (RFC 8684 §3.3.8). */
   readonly isBackup: boolean
+  /** A NAT detour's mapping serves only this destination; null: any (of the source's family). */
+  readonly remote: { readonly address: IpAddress; readonly port: number } | null
+  /** The mapping was asked for but is not confirmed yet: a join may be sent, its SYN is repeated once the path is upserted as confirmed. */
+  readonly isTentative: boolean
 }
 
 /** A path with defaults: the server itself, by whatever egress routes there. */
 export function path(over: Partial<Path> = {}): Path {
-  return { id: 0, label: 'default', source: null, destination: null, destinationPort: 0, mtu: 0, cost: 0, isBackup: false, ...over }
+  return {
+    id: 0,
+    kind: 'default',
+    label: 'default',
+    source: null,
+    destination: null,
+    destinationPort: 0,
+    mtu: 0,
+    cost: 0,
+    isBackup: false,
+    remote: null,
+    isTentative: false,
+    ...over,
+  }
 }

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { withoutTokens } from '../../config/detour-config.js'
 import { ConfigSource, DEFAULT_CONFIG_FILE } from '../../config/source.js'
 import { JSON_VERSION, printJson } from '../json.js'
 
@@ -11,7 +12,7 @@ export function addCheckConfigCommand(program: Command): void {
     .option('--json', 'the whole configuration with defaults, as one JSON object (docs/json.md)', false)
     .action((file: string, options: { readonly json: boolean }) => {
       const config = new ConfigSource(file, {}).load()
-      if (options.json) printJson({ version: JSON_VERSION, file, config })
+      if (options.json) printJson({ version: JSON_VERSION, file, config: { ...config, detour: withoutTokens(config.detour) } })
       else process.stdout.write(`${file}: ok\n`)
     })
 }

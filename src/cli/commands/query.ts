@@ -1,8 +1,9 @@
-import type { Command } from 'commander'
+import { type Command, InvalidArgumentError } from 'commander'
 import { MptcpError } from '../../base/errors.js'
 import { ask, controlPath } from '../../engine/control.js'
 import type { Status } from '../../engine/status.js'
 import { formatCounters, formatReload, formatStatus } from '../format.js'
+import { PathWatch } from '../watch.js'
 import { type CountersReply, type Outcome, printJson, type ReloadReply } from '../json.js'
 
 interface QueryOptions {
@@ -10,10 +11,12 @@ interface QueryOptions {
   readonly json: boolean
   readonly all: boolean
   readonly now: boolean
+  /** Seconds; true: not said. */
+  readonly watch?: number | true
 }
 
-const TUN_OPTION = ['--tun <name>', 'interface of the daemon', 'tun0'] as const
-const JSON_OPTION = ['--json', 'one JSON object (docs/json.md)', false] as const
+export const TUN_OPTION = ['--tun <name>', 'interface of the daemon', 'tun0'] as const
+export const JSON_OPTION = ['--json', 'one JSON object (docs/json.md)', false] as const
 
 /** How long the process of a daemon that has answered its last question may take to be gone. */
 const EXIT_MS = 2000
@@ -26,7 +29,9 @@ export function addQueryCommands(program: Command): void {
     .description('show connections, their paths, and why a connection fell back to TCP')
     .option(...TUN_OPTION)
     .option(...JSON_OPTION)
+    .option('-w, --watch [seconds]', 'what each path carries, again and again (every second unless told)', intervalOf)
     .action(async (options: QueryOptions) => {
+      if (options.watch !== undefined) return watch(options, options.watch === true ? 1 : options.watch)
       const status = (await ask(controlPath(options.tun), 'status')) as Status
       if (options.json) printJson(status)
       else process.stdout.write(formatStatus(status))
@@ -62,21 +67,29 @@ export function addQueryCommands(program: Command): void {
     .action(async (options: QueryOptions) => {
       process.exitCode = await bringDown(options)
     })
-  const path = program.command('path').description('paths of the connections')
-  path
-    .command('add <path>')
-    .description('one more path for all connections, like up --path')
-    .option(...TUN_OPTION)
-    .action(async (text: string, options: QueryOptions) => {
-      await ask(controlPath(options.tun), 'path-add', { path: text })
-    })
-  path
-    .command('remove <path>')
-    .description('new connections leave this path out')
-    .option(...TUN_OPTION)
-    .action(async (text: string, options: QueryOptions) => {
-      await ask(controlPath(options.tun), 'path-remove', { path: text })
-    })
+}
+
+/** Until it is interrupted, or the daemon ends. On a terminal the lines are written over. */
+async function watch(options: QueryOptions, seconds: number): Promise<void> {
+  const paths = new PathWatch()
+  let shown = 0
+  for (;;) {
+    const status = (await ask(controlPath(options.tun), 'status')) as Status
+    if (options.json) printJson(status)
+    const lines = paths.look(status, performance.now())
+    if (!options.json && lines !== null) {
+      if (process.stdout.isTTY && shown > 0) process.stdout.write(`\u001b[${shown}A\u001b[J`)
+      process.stdout.write(`${lines.join('\n')}\n${process.stdout.isTTY ? '' : '\n'}`)
+      shown = lines.length
+    }
+    await new Promise((resolve) => setTimeout(resolve, seconds * 1000))
+  }
+}
+
+function intervalOf(text: string): number {
+  const seconds = Number(text)
+  if (!(seconds >= 0.1 && seconds <= 3600)) throw new InvalidArgumentError('It must be a number of seconds from 0.1 to 3600.')
+  return seconds
 }
 
 async function bringDown(options: QueryOptions): Promise<number> {

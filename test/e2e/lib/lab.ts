@@ -193,7 +193,7 @@ let nextId = 0
 
 /** Removes the labs and directories of `prefix` whose owner is gone. */
 export function removeStale(prefix: string): void {
-  const pattern = new RegExp(`^${prefix}-(\\d+)-\\d+(-client|-server|-lan)?$`)
+  const pattern = new RegExp(`^${prefix}-(\\d+)-\\d+(-client|-server|-lan|-detour)?$`)
   const isStale = (name: string): boolean => {
     const pid = Number(pattern.exec(name)?.[1] ?? process.pid)
     return pid !== process.pid && !isAlive(pid)

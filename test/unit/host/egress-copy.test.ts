@@ -3,7 +3,10 @@ import { containsText, EgressCopy, NO_NEWS, type RouteNews } from '../../../src/
 import type { Link } from '../../../src/host/facts.js'
 import { keyOf, parseRoutes, slotOf } from '../../../src/host/route-text.js'
 
-const link = (name: string, addresses: string[], isUp = true): [string, Link] => [name, { index: 1, name, mtu: 1500, isUp, addresses }]
+const link = (name: string, addresses: string[], isUp = true): [string, Link] => [
+  name,
+  { index: 1, name, mtu: 1500, isUp, hasCarrier: isUp, addresses },
+]
 const LINKS = new Map([link('eth0', ['10.0.0.2', '2001:db8::2']), link('eth1', ['10.1.0.2']), link('tun0', ['198.18.0.1'])])
 
 const ON_LINK = '10.0.0.0/24 dev eth0 proto kernel src 10.0.0.2\n10.1.0.0/24 dev eth1 proto kernel src 10.1.0.2\n'

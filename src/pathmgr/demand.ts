@@ -1,0 +1,12 @@
+import type { IpAddress } from '../base/address.js'
+import type { Path } from './path.js'
+
+/** What the engine tells whoever provides paths. Calls return at once and never throw. */
+export interface PathDemand {
+  /** A first SYN with MP_CAPABLE to this destination leaves in this very turn: paths for it may be wanted soon. */
+  onConnect(remote: IpAddress, port: number): void
+  /** The server turned out not to speak MPTCP there. */
+  onPlain(remote: IpAddress, port: number): void
+  /** A subflow by `path` has begun (delta 1) or ended (-1). */
+  onUse(path: Path, delta: 1 | -1): void
+}
