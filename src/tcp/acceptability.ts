@@ -37,7 +37,9 @@ export function classify(ep: Synchronized, pkt: Packet, opts: TcpOptions, segOff
   const isRst = (flags & RST) !== 0
   // RFC 7323 §5.3 R1: an old timestamp, unless the segment is a RST. (R1 has timestamps on every segment, but §3.2 says "should", and
   // MPTCP leaves them out where a long ADD_ADDR needs the room: their absence proves nothing.)
-  if (ep.hasTimestamps && opts.hasTs && !isRst && ((opts.tsVal - rcv.tsRecent) | 0) < 0 && !rcv.isTsOutdated(now)) return SEG_OUTSIDE
+  if (ep.hasTimestamps && opts.hasTs && !isRst && ((opts.tsVal - rcv.tsRecent) | 0) < 0 && !rcv.isTsOutdated(now)) {
+    if (!rcv.isOvertaken(opts.tsVal, segOff)) return SEG_OUTSIDE
+  }
   if (isRst) {
     // By its first octet alone: explanatory text in a RST (RFC 9293 §3.5.3) occupies no sequence space
     if (!isInWindow(segOff, 0, rcv.rcvNxt, rcv.edge)) return SEG_DROP

@@ -9,6 +9,8 @@ export class AckReport {
   newlySacked = 0
   /** Sending instant of the latest-sent unambiguous record that the cumulative ACK delivered, -1: none. */
   sentAt: Micros = -1
+  /** The same for what was newly SACKed. */
+  sackedAt: Micros = -1
   /** The same for records that were sent more than once: their latest transmission. Only timestamps tell which one was answered. */
   resentAt: Micros = -1
   /** Bytes that a D-SACK reports as received twice (RFC 2883). */
@@ -40,6 +42,7 @@ export class AckReport {
     this.delivered = 0
     this.newlySacked = 0
     this.sentAt = -1
+    this.sackedAt = -1
     this.resentAt = -1
   }
 }

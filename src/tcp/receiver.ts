@@ -8,6 +8,9 @@ const MAX_RANGES = 1024
 /** RFC 7323 §5.5: a timestamp older than this proves nothing any more. */
 const PAWS_IDLE_S = 24 * 24 * 3600
 
+/** Ticks of the peer's clock (1 ms as a rule) by which a segment that fills a gap may be older than what filled the one before. */
+const PAWS_SLACK = 250
+
 /** Blocks of one ACK: 3 beside timestamps (RFC 2018 §3), a 4th without. */
 export const SACK_MAX = 4
 
@@ -66,6 +69,16 @@ export class Receiver {
   /** RFC 7323 §5.5: the clock behind tsRecent may have gone round since. */
   isTsOutdated(now: Micros): boolean {
     return now / US_PER_S - this.tsRecentAtS >= PAWS_IDLE_S
+  }
+
+  /**
+   * Deviation: RFC 7323 §5.3 R1 drops every segment with an older timestamp. When a retransmission has filled a gap, that is also every
+   * original that was sent before it and is overtaken by it, and on a path that reorders each retransmission would cause further losses.
+   * Only a wrap of the sequence space can make such a segment an old duplicate, for which PAWS_SLACK is too short a time.
+   */
+  isOvertaken(tsVal: number, segOff: SeqOff): boolean {
+    if (this.reorder === null || this.reorder.ranges.count === 0 || segOff < this.rcvNxt) return false
+    return ((this.tsRecent - tsVal) | 0) <= PAWS_SLACK
   }
 
   /**

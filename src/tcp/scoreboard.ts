@@ -175,6 +175,7 @@ export class Flight extends Records {
       const n = this.endOf(i) - start
       this.uncount(flags, n)
       this.noteDelivered(i, this.endOf(i), flags, report)
+      if ((flags & AMBIGUOUS) === 0 && (this.sent[i] as number) > report.sackedAt) report.sackedAt = this.sent[i] as number
       this.flags[i] = (flags & KEEP) | SACKED
       this.sacked += n
       report.newlySacked += n

@@ -6,7 +6,7 @@ import type { TcpConfig } from './config.js'
 import type { SeqOff, TcpExtension } from './extension.js'
 import { RttEstimator } from './rtt.js'
 import { DUP_THRESH } from './recovery.js'
-import { aged, REORDER_FRESH, type ReorderMemory, withReorderingSeen } from './reorder-memory.js'
+import { aged, isReorderingSeen, REORDER_FRESH, type ReorderMemory, withReorderingSeen } from './reorder-memory.js'
 import { AckReport } from './ack-report.js'
 import type { Flight } from './scoreboard.js'
 
@@ -335,11 +335,12 @@ export class Sender {
       if (recovery.isBlind && lost > 0) cc.cwnd = Math.max(cc.cwnd, flight.pipe + mss)
       return
     }
-    // RFC 5681 §3.1: a window by bytes grows by what is cumulatively acknowledged; a SACK may be the first sign of a loss
-    if (report.delivered === 0 || (report.acked === 0 && !cc.ownsRecovery)) return
+    // a SACK may be the first sign of a loss, and then the window does not grow by it; on a path that reorders it is the usual
+    // sign of progress (as in Linux's tcp_may_raise_cwnd)
+    if (report.delivered === 0 || (report.acked === 0 && !cc.ownsRecovery && !isReorderingSeen(this.reorder))) return
     sample.delivered = report.delivered
     sample.mss = mss
-    sample.rttUs = report.sentAt >= 0 && report.resentAt < 0 ? now - report.sentAt : -1
+    sample.rttUs = report.resentAt >= 0 ? -1 : report.sentAt >= 0 ? now - report.sentAt : report.sackedAt >= 0 ? now - report.sackedAt : -1
     sample.srttUs = this.rtt.srttUs
     sample.minRttUs = this.rtt.minUs
     sample.priorInFlight = pipeBefore
@@ -360,7 +361,9 @@ export class Sender {
    */
   private takeRtt(echoMs: number, now: Micros): void {
     if (report.resentAt < 0) {
+      // a SACK of something sent once is as good as an ACK of it, and on a path that reorders the more frequent sign
       if (report.sentAt >= 0) this.rtt.sample(now - report.sentAt)
+      else if (report.sackedAt >= 0) this.rtt.sample(now - report.sackedAt)
     } else if (echoMs >= 0 && echoMs >= Math.floor(report.resentAt / US_PER_MS)) {
       this.rtt.sample(now - report.resentAt)
     }

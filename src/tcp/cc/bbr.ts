@@ -75,6 +75,11 @@ export class Bbr implements CongestionController {
     return max
   }
 
+  /** Start-up and the draining of its queue are over. */
+  get isSteady(): boolean {
+    return this.state !== STARTUP && this.state !== DRAIN
+  }
+
   onAck(s: AckSample, now: Micros): void {
     this.updateRound(s)
     this.updateBandwidth(s)
