@@ -28,7 +28,7 @@ export async function dryRun(options: HostOptions, native: RtnetlinkSource, stat
     { kind: 'exec', argv: ['ip', 'tuntap', 'add', 'dev', options.tun, 'mode', 'tun'] },
     ...linkSteps(options.tun, options.mtu, options.families),
     ...loopSteps(facts, options),
-    { kind: 'nft', lines: [...ownTable(options.tun, options.families), ...opened] },
+    { kind: 'nft', lines: [...ownTable(options.tun, options.families, options.served), ...opened] },
     ...reconcile(tunAssumed(facts, options.tun), wanted, copies),
   ])
 }

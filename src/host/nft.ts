@@ -84,6 +84,16 @@ export interface NftScope {
   readonly prefix: string
 }
 
+/** An address of the host whose connections to a port the stack takes up. */
+export interface ServedAddress {
+  readonly family: 4 | 6
+  /** As text; null: every local address. */
+  readonly address: string | null
+  readonly port: number
+  /** The stack address that they are led to. */
+  readonly to: string
+}
+
 /** Name of our table, of family inet. */
 export function tableName(tun: string): string {
   return `mptcpd_user_${tun.replaceAll(/\W/g, '_')}`
@@ -93,7 +103,7 @@ export function tableName(tun: string): string {
  * The lines that build our table: masquerade of the stack's sources, loop guard, leak guard, and what keeps the host from being a
  * router for those behind interfaces that we opened.
  */
-export function ownTable(tun: string, scopes: readonly NftScope[]): string[] {
+export function ownTable(tun: string, scopes: readonly NftScope[], served: readonly ServedAddress[] = []): string[] {
   const table = tableName(tun)
   const add = (chain: string, rule: string) => `add rule inet ${table} ${chain} ${rule}`
   const saddr = (scope: NftScope) => `${scope.family === 4 ? 'ip' : 'ip6'} saddr ${scope.prefix} oifname != "${tun}"`
@@ -105,6 +115,12 @@ export function ownTable(tun: string, scopes: readonly NftScope[]): string[] {
     `add chain inet ${table} postrouting { type nat hook postrouting priority srcnat; policy accept; }`,
     `add chain inet ${table} forward { type filter hook forward priority filter; policy accept; }`,
     ...scopes.map((scope) => add('postrouting', `${saddr(scope)} counter masquerade`)),
+    ...(served.length === 0 ? [] : [`add chain inet ${table} prerouting { type nat hook prerouting priority dstnat; policy accept; }`]),
+    ...served.map((s) => {
+      const ip = s.family === 4 ? 'ip' : 'ip6'
+      const to = s.address === null ? `meta nfproto ipv${s.family} fib daddr type local` : `${ip} daddr ${s.address}`
+      return add('prerouting', `iifname != "${tun}" ${to} tcp dport ${s.port} counter dnat ${ip} to ${s.to}`)
+    }),
     // Loop guard: what the stack wrote must never come back to it.
     add('forward', `iifname "${tun}" oifname "${tun}" counter drop`),
     // Leak guard: conntrack does not translate what it finds invalid; it would leave with the stack's address.

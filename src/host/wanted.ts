@@ -2,6 +2,7 @@ import { MptcpError } from '../base/errors.js'
 import type { EgressCopy } from './egress-copy.js'
 import { type FamilyFacts, factsOf, type HostFacts, ruleText } from './facts.js'
 import { forwardingOf, type Switch } from './forwarding.js'
+import type { ServedAddress } from './nft.js'
 import * as no from './numbers.js'
 import { isDefault, keyOf, onLinkFirst, ownRoute, type Route, slotOf } from './route-text.js'
 
@@ -46,6 +47,8 @@ export interface HostOptions {
   readonly capture: CapturePlan
   /** What was captured stays blocked when the TUN has gone. */
   readonly failClosed: boolean
+  /** Connections to addresses of the host that the stack takes up. */
+  readonly served?: readonly ServedAddress[]
 }
 
 export const NO_CAPTURE: CapturePlan = { routes: [], all: false, includeLocal: false, lan: [] }
