@@ -112,11 +112,12 @@ t.test('kill -9 of the daemon: openvpn and its device follow; the next start fin
   // A server that is away: the daemon says so and goes on.
   await host.ok([
     'nft',
-    'add table ip cut; add chain ip cut in { type filter hook input priority 0; }; add rule ip cut in udp dport 1194 counter drop',
+    'add table ip cut; add chain ip cut out { type filter hook output priority 0; }; add rule ip cut out udp sport 1194 counter drop',
   ])
   const isDown = async (): Promise<boolean> => /ping-restart/.test((await again.status()).detours?.[0]?.lastError ?? '')
   t.ok(await becomes(isDown, 10_000), 'the loss of the server is told')
   t.equal((await again.status()).paths.length, 1, 'and its path is gone')
+  t.match((await host.ok(['nft', 'list', 'chain', 'ip', 'cut', 'out'])).stdout, /counter packets [1-9]/, 'the fault took place')
   await host.ok(['nft', 'delete', 'table', 'ip', 'cut'])
   const isUp = async (): Promise<boolean> => (await again.status()).detours?.[0]?.state === 'up'
   t.ok(await becomes(isUp, 15_000), 'the server is back')
