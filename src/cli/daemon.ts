@@ -1,4 +1,3 @@
-import { MptcpError } from '../base/errors.js'
 import { PAGE_LEN } from '../base/arena.js'
 import type { DaemonConfig } from '../config/daemon-config.js'
 import { type ConfigDiff, diffConfig, reloadedConfig } from '../config/diff.js'
