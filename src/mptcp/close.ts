@@ -57,29 +57,40 @@ export function onSubflowDown(c: MptcpConnection, s: Subflow, now: Micros): void
     if (!s.isJoin) c.finish(cause, now)
     return
   }
-  if (c.subflows.some((o) => o.isLive && (o.phase !== PHASE_SYN || o.isJoin))) return
-  if (cause === st.CAUSE_FIN && c.rcv.isComplete && c.snd.una === c.snd.nxt && c.isAtEnd) {
+  if (c.subflows.some(isUp)) return
+  const isJoining = c.subflows.some((o) => o.isLive)
+  if (!isJoining && cause === st.CAUSE_FIN && isThrough(c)) {
     c.finish(st.CAUSE_FIN, now) // both ends of the stream are known and through, if only by the FINs
     return
   }
-  if (!c.isFullyEstablished && c.snd.una === 0) {
+  if (!isJoining && !c.isFullyEstablished && c.snd.una === 0) {
     // nothing proves that the peer has the connection at all: the application is told at once
     c.finish(cause === st.CAUSE_FIN ? st.CAUSE_RESET : cause, now)
     return
   }
-  // §3.3.3: break before make. Also when all subflows were closed by FIN without a DATA_FIN
+  // §3.3.3: break before make. Also when all subflows were closed by FIN without a DATA_FIN. Joins that fail do not begin it anew
+  if (c.lingerAt !== NEVER) return
   c.downCause = cause === st.CAUSE_FIN ? st.CAUSE_RESET : cause
   c.lingerAt = now + c.cfg.breakBeforeMakeUs
+}
+
+/** Established, or about to be: more than a SYN. */
+function isUp(s: Subflow): boolean {
+  return s.isLive && s.phase !== PHASE_SYN
+}
+
+/** Everything went both ways, the ends of both streams included, but for the acknowledgement of our end. */
+function isThrough(c: MptcpConnection): boolean {
+  return c.rcv.isComplete && c.snd.una === c.snd.nxt && c.isAtEnd
 }
 
 /** `lingerAt` has come. */
 export function onLinger(c: MptcpConnection, now: Micros): void {
   c.lingerAt = NEVER
   if (!c.isClosed) {
-    if (c.subflows.some((s) => s.isLive)) return
+    if (c.subflows.some(isUp)) return
     c.env.counters.BreakBeforeMakeTimeout++
-    c.finish(c.downCause, now)
-    return
+    c.finish(isThrough(c) ? st.CAUSE_FIN : c.downCause, now)
   }
   for (const s of c.subflows) if (s.isLive) s.ep.abort()
 }

@@ -655,6 +655,7 @@ export class MptcpConnection implements SchedulerView {
   /** A join is up. */
   onJoined(s: Subflow): void {
     this.everJoined = true
+    if (!this.isClosed) this.lingerAt = NEVER
     this.events |= C_SUBFLOW
     this.scheduler.onEvent(SUBFLOW_UP, this.subflows.indexOf(s), 0)
   }

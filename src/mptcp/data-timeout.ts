@@ -49,14 +49,19 @@ export function onDataTimeout(c: MptcpConnection, now: Micros): void {
 /** The peer's window is closed, and the update that opened it may have been lost (RFC 9293 §3.8.6.1 at the data level). */
 function probe(c: MptcpConnection): void {
   const s = bestSubflow(c)
-  if (s === null) return
+  if (s !== null && isHeard(c, s)) s.ep.probe()
+}
+
+/** Counts a question that TCP does not repeat by itself; false: too many in a row had no answer, and the subflow was reset. */
+function isHeard(c: MptcpConnection, s: Subflow): boolean {
   s.silentProbes++
-  if (s.silentProbes > c.cfg.tcp.dataRetries) s.reset(RST_UNSPECIFIED)
-  else s.ep.probe()
+  if (s.silentProbes <= c.cfg.tcp.dataRetries) return true
+  s.reset(RST_UNSPECIFIED)
+  return false
 }
 
 function repeatDataFin(c: MptcpConnection): void {
-  for (const s of c.subflows) if (s.isLive && s.maySendData()) s.answer()
+  for (const s of c.subflows) if (s.isLive && s.maySendData() && isHeard(c, s)) s.answer()
   if (c.rtx.fires < DATA_FIN_TRIES) return
   const only = bestSubflow(c)
   if (only !== null && !c.hasOther(only)) only.isFinForced = true

@@ -107,9 +107,13 @@ function readBare(s: Subflow, ackOff: SeqOff, now: Micros): OptionsVerdict {
   return checkDataAck(s, ackOff, now)
 }
 
-/** RFC 8684 §3.7: new data acknowledged without a DATA_ACK, before there ever was one, means that options do not get through. */
+/**
+ * RFC 8684 §3.7: new data acknowledged without a DATA_ACK, before there ever was one, means that options do not get through. Where that
+ * would cost the subflow, one segment is not enough: a box that splits leaves the second part of a segment without options.
+ */
 function checkDataAck(s: Subflow, ackOff: SeqOff, now: Micros): OptionsVerdict {
   if (s.hasDataAck || Math.min(ackOff, s.nextSeq) <= s.ackedSeq) return ON_CONTINUE
+  if (s.phase === PHASE_OPEN && s.bareRun < BARE_RUN && !mayFallBack(s.conn, s)) return ON_CONTINUE
   return stripped(s, FB_NO_DATA_ACK, now)
 }
 

@@ -71,7 +71,8 @@ function wantedLen(s: Subflow, kind: SegmentKind, room: number): number {
       if (s.isJoin) return JOIN_SYN_LEN
       return s.isPlainSyn ? 0 : CAPABLE_SYN_LEN
     case KIND_SYNACK:
-      return s.isJoin ? JOIN_SYNACK_LEN : CAPABLE_SYNACK_LEN
+      if (s.isJoin) return JOIN_SYNACK_LEN
+      return s.isPlainSyn ? 0 : CAPABLE_SYNACK_LEN
     case KIND_DATA:
       return pad4(dataLen(s, room))
     default:

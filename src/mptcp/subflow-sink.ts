@@ -97,6 +97,8 @@ export function drainPlain(s: Subflow): void {
   const staging = s.staging
   if (staging === null) return
   const c = s.conn
+  // bytes that came out of order with their mapping, before the staging began, are in the queue and not here
+  staging.fillTo(s.payloadNxt)
   if (!staging.deliverAll(c.rx.dataOfStream(c.rx.delta), c)) return
   staging.dispose()
   s.staging = null

@@ -78,7 +78,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   isBackupHere: boolean
   isPeerBackup = false
   join: JoinState | null
-  /** SYNs go without MP_CAPABLE from now on (RFC 8684 §3.1). */
+  /** SYNs go without MP_CAPABLE from now on (RFC 8684 §3.1); SYN/ACKs too, in case the way back is the one that does not take it. */
   isPlainSyn = false
   isCapableAckSent = false
 
@@ -493,7 +493,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   onLoss(): void {}
 
   onRto(n: number, now: Micros): void {
-    if (this.phase === PHASE_SYN) this.isPlainSyn = this.isActive && !this.isJoin && n >= this.conn.cfg.capableTries
+    if (this.phase === PHASE_SYN) this.isPlainSyn = !this.isJoin && n >= this.conn.cfg.capableTries
     else if (this.phase !== PHASE_PLAIN) this.conn.onSubflowRto(this, n, now)
   }
 

@@ -214,3 +214,30 @@ t.test('plain TCP after a fallback: half-close both ways', async (tt) => {
     expectClosed(tt, link)
   }
 })
+
+t.test('rfc8684 3.3.3: a DATA_FIN that nobody answers, with two idle subflows: the connection ends all the same', async (tt) => {
+  const link = open(2)
+  link.filter = (p) => (p.fromClient ? DROP : PASS)
+  link.client.end()
+  tt.ok(
+    link.run(3_600_000_000, () => link.client.c.isClosed),
+    'the client knows',
+  )
+  tt.ok(link.dropped > 10)
+  tt.equal(link.client.c.subflows.filter((s) => s.isLive).length, 0)
+})
+
+t.test('rfc8684 3.3.3: break before make ends after its time, though joins are tried all along', async (tt) => {
+  const link = open(1)
+  link.filter = () => DROP
+  const at = link.now
+  link.client.c.subflows[0]?.ep.abort()
+  let tries = 0
+  for (let i = 0; i < 100 && !link.client.c.isClosed; i++) {
+    link.run(1_000_000)
+    if (link.client.c.addPath(path({ id: 1, source: CLIENT_2 }), link.now)) tries++
+  }
+  tt.ok(tries > 3, `${tries} joins`)
+  tt.ok(link.client.c.isClosed && link.now - at <= 62_000_000, `${(link.now - at) / 1e6} s`)
+  tt.equal(link.client.counters.BreakBeforeMakeTimeout, 1)
+})

@@ -1,9 +1,9 @@
 import t from 'tap'
 import { path } from '../../../src/pathmgr/path.js'
-import { HAS_FAIL, RST_MIDDLEBOX, RST_MPTCP_ERROR } from '../../../src/wire/mptcp-options.js'
+import { HAS_CAPABLE, HAS_FAIL, RST_MIDDLEBOX, RST_MPTCP_ERROR } from '../../../src/wire/mptcp-options.js'
 import { RST, SYN } from '../../../src/wire/tcp.js'
 import { FALLBACK_NAMES, FB_FAIL_RECEIVED, FB_INFINITE_RECEIVED, FB_NONE } from '../../../src/mptcp/fallback.js'
-import { CLIENT_2, Link, type LinkOptions, optionAt, PASS, pattern, type Seen, strip } from './harness.js'
+import { CLIENT_2, DROP, Link, type LinkOptions, optionAt, PASS, pattern, type Seen, strip } from './harness.js'
 import { writeI32, writeU16 } from '../../../src/base/bytes.js'
 import { MP_DSS } from '../../../src/wire/mptcp-options.js'
 
@@ -313,4 +313,40 @@ t.test('rfc8684 3.8: data far outside of the window is acknowledged on the subfl
   tt.equal(hit, 1)
   tt.equal(link.server.counters.NoDSSInWindow, 1)
   tt.ok(link.client.counters.ReinjectedBytes >= 1000)
+})
+
+t.test('rfc8684 3.7: a way back that drops MP_CAPABLE: the repeated SYN/ACK goes without, and the connection is plain', async (tt) => {
+  const link = new Link({ isCut: true })
+  link.filter = (p) => (!p.fromClient && (p.opts.mptcp.present & HAS_CAPABLE) !== 0 ? DROP : PASS)
+  link.client.connect(link.now)
+  link.run(20_000_000)
+  tt.ok(link.dropped > 0)
+  link.client.write(pattern(1000))
+  link.server.write(pattern(1000, 7))
+  tt.ok(link.run(1_000_000, () => link.server.hasReceived(pattern(1000)) && link.client.hasReceived(pattern(1000, 7))))
+  tt.not(link.client.c.fallbackReason, FB_NONE)
+  tt.not(link.server.c.fallbackReason, FB_NONE)
+})
+
+t.test('rfc8684 3.7: bytes that came out of order with their mapping count in the fallback that the missing ones cause', async (tt) => {
+  const link = new Link({ isCut: true }).establish()
+  link.client.write(pattern(10))
+  link.run(200_000)
+  // of seven segments the first is lost, the next two keep their DSS, all others lose it
+  let n = 0
+  let hits = 0
+  link.filter = (p) => {
+    if (!p.fromClient || p.pkt.payLen === 0) return PASS
+    n++
+    if (n === 1) return DROP
+    if (n > 3) hits += strip(p.bytes)
+    return PASS
+  }
+  link.client.write(pattern(10_000, 10))
+  tt.ok(
+    link.run(10_000_000, () => link.server.hasReceived(pattern(10_010))),
+    `${link.server.received} bytes`,
+  )
+  tt.ok(hits > 3)
+  tt.equal(link.dropped, 1)
 })
