@@ -1,6 +1,7 @@
 import { freshSeed } from '../../test/oracle/seeds.js'
 import { noFaults } from '../../test/sim/faulty-path.js'
 import { randomTransfer } from '../../test/sim/random-transfer.js'
+import { replay } from '../../test/sim/recording.js'
 import type { Campaign } from './campaign.js'
 
 /** Random transfers through the simulated engine until so many seconds are over. */
@@ -23,7 +24,7 @@ export const campaign: Campaign = {
         if (complaint !== '') throw new Error(complaint)
       } catch (error) {
         failed++
-        process.stdout.write(`SEED=${seed}: ${error instanceof Error ? error.stack : String(error)}\n`)
+        process.stdout.write(`${error instanceof Error ? error.stack : String(error)}\n${replay('transfer', seed, randomTransfer)}\n`)
       }
       done++
       seed++

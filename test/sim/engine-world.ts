@@ -9,11 +9,12 @@ import { type Path, path } from '../../src/pathmgr/path.js'
 import { type TcpConfig, tcpConfig } from '../../src/tcp/config.js'
 import type { ByteSocket } from './byte-socket.js'
 import { SimDevice } from './device.js'
-import { Delay, Tap } from './links.js'
+import { Delay } from './links.js'
 import { VirtualLoop } from './loop.js'
 import { MptcpHost, type MptcpHostConfig, seededHost } from './mptcp-host.js'
-import { chain, type Sink } from './node.js'
+import { chain } from './node.js'
 import { type PathPairConfig, Paths } from './paths.js'
+import { type Watch, watched } from './recording.js'
 import { Router } from './router.js'
 import { TcpHost, type TcpHostConfig, type TcpSocket } from './tcp-host.js'
 import { exchange, type Paces, type TransferResult } from './transfer.js'
@@ -50,7 +51,7 @@ export interface EngineWorldConfig {
   /** Last words of the addresses under which the server sees the paths, when they differ (NAT). */
   readonly publicAddresses?: readonly number[]
   /** Sees what the engine and the server exchange, after the engine's device and before the faults. */
-  readonly onPacket?: Sink
+  readonly watch?: Watch
 }
 
 /**
@@ -116,9 +117,8 @@ export class EngineWorld {
       this.server.device.in,
     )
     const toApp = chain([new Delay(loop, LOCAL_DELAY_US)], this.app.device.in)
-    const watched = (sink: Sink): Sink => (config.onPacket === undefined ? sink : chain([new Tap(loop, config.onPacket)], sink))
-    this.device.out = new Router().to(this.appAddress.w3, toApp).when(() => true, watched(this.paths.up.in)).in
-    this.server.device.out = watched(this.paths.down.in)
+    this.device.out = new Router().to(this.appAddress.w3, toApp).when(() => true, watched(loop, config.watch, true, this.paths.up.in)).in
+    this.server.device.out = watched(loop, config.watch, false, this.paths.down.in)
     this.app.device.out = chain([new Delay(loop, LOCAL_DELAY_US)], this.device.in)
 
     this.device.onReady((_, isWritable) => {

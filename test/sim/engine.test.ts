@@ -308,7 +308,6 @@ for (const seed of seeds([1])) {
       const rewriters: PayloadRewriter[] = []
       const w = world(seed, {
         mptcp: { checksum },
-        onPacket: () => {},
         paths: [
           {
             up: clean(50, 5, { middle: [rewriter(rewriters, seed)] }),

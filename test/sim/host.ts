@@ -18,6 +18,8 @@ export interface SimHostConfig extends SimDeviceConfig {
   readonly receiveBuffer?: number
   /** Pages of payload memory, default 1024 (16 MiB). */
   readonly pages?: number
+  /** Packets per batch, each way, default 64. */
+  readonly slots?: number
 }
 
 /** What a host schedules: a socket with its endpoint or endpoints. */
@@ -36,8 +38,7 @@ interface Flow {
   readonly owner: SimOwner
 }
 
-const RX_SLOTS = 64
-const TX_SLOTS = 64
+const SLOTS = 64
 
 /** A host with sockets but without engine: packets from its device to endpoints, timers, transmission. The smallest user of the core. */
 export abstract class SimHost {
@@ -65,9 +66,10 @@ export abstract class SimHost {
     this.device = new SimDevice(loop, config)
     this.sendBuffer = config.sendBuffer ?? 1 << 20
     this.receiveBuffer = config.receiveBuffer ?? 1 << 20
-    this.arena = new Arena(RX_SLOTS * RX_SLOT_LEN + TX_SLOTS * TX_HEADER_ROOM + 4096, config.pages ?? 1024)
-    this.rx = new RxRing(this.arena, RX_SLOTS)
-    this.tx = new TxRing(this.arena, TX_SLOTS)
+    const slots = config.slots ?? SLOTS
+    this.arena = new Arena(slots * (RX_SLOT_LEN + TX_HEADER_ROOM) + 4096, config.pages ?? 1024)
+    this.rx = new RxRing(this.arena, slots)
+    this.tx = new TxRing(this.arena, slots)
     this.flows = new FlowTable(rng.int32(), rng.int32())
     this.device.onReady(() => this.wake(loop.now))
   }

@@ -76,11 +76,16 @@ export class Delay extends Node {
   }
 }
 
+/** Which packets a fault hits; asked once for each, in their order. */
+export interface Hits {
+  hit(): boolean
+}
+
 /**
  * Which packets a fault hits: each with probability `p`, and those with an index (from 0) in `exactly` for certain.
  * The latter make short transfers see a fault too.
  */
-export class Odds {
+export class Odds implements Hits {
   private readonly rng: Rng
   p: number
   private readonly exactly: ReadonlySet<number>
@@ -97,12 +102,41 @@ export class Odds {
   }
 }
 
-/** Loses packets. */
-export class Loss extends Node {
-  dropped = 0
-  readonly odds: Odds
+/** Loss in bursts: two states with a probability of loss each, between which every packet may change (Gilbert 1960, Elliott 1963). */
+export class GilbertOdds implements Hits {
+  /** Times the bad state was entered. */
+  bursts = 0
+  isBad = false
+  private readonly rng: Rng
+  private readonly toBad: number
+  private readonly toGood: number
+  private readonly lossBad: number
+  private readonly lossGood: number
 
-  constructor(loop: Loop, odds: Odds) {
+  /** @param toBad, toGood probability per packet to change into that state: bursts last 1 / toGood packets on average. */
+  constructor(rng: Rng, toBad: number, toGood: number, lossBad = 1, lossGood = 0) {
+    this.rng = rng
+    this.toBad = toBad
+    this.toGood = toGood
+    this.lossBad = lossBad
+    this.lossGood = lossGood
+  }
+
+  hit(): boolean {
+    if (this.rng.chance(this.isBad ? this.toGood : this.toBad)) {
+      this.isBad = !this.isBad
+      if (this.isBad) this.bursts++
+    }
+    return this.rng.chance(this.isBad ? this.lossBad : this.lossGood)
+  }
+}
+
+/** Loses packets. */
+export class Loss<O extends Hits = Odds> extends Node {
+  dropped = 0
+  readonly odds: O
+
+  constructor(loop: Loop, odds: O) {
     super(loop)
     this.odds = odds
   }

@@ -1,12 +1,15 @@
 import type { Rng } from '../../src/base/rng.js'
+import { type Boxes, lanes } from './box.js'
 import { type FaultTally, FaultyPath, type FaultyPathConfig } from './faulty-path.js'
 import type { Loop } from './loop.js'
-import type { Sink } from './node.js'
+import type { Node, Sink } from './node.js'
 import { Router } from './router.js'
 
 export interface PathPairConfig {
   readonly up: FaultyPathConfig
   readonly down: FaultyPathConfig
+  /** Middleboxes of both directions, the one next to the client first; behind the delays, before the faults and `middle`. */
+  readonly boxes?: Boxes
 }
 
 /** Both directions of one path. */
@@ -32,9 +35,12 @@ export class Paths {
     server: Sink,
   ) {
     this.pairs = configs.map((config, i) => {
+      const boxes = config.boxes === undefined ? { up: [], down: [] } : lanes(config.boxes(loop, rng.fork()))
+      const withBoxes = (own: FaultyPathConfig, nodes: readonly Node[]): FaultyPathConfig =>
+        nodes.length === 0 ? own : { ...own, middle: [...nodes, ...(own.middle ?? [])] }
       const pair = {
-        up: new FaultyPath(loop, rng.fork(), config.up, server),
-        down: new FaultyPath(loop, rng.fork(), config.down, client),
+        up: new FaultyPath(loop, rng.fork(), withBoxes(config.up, boxes.up), server),
+        down: new FaultyPath(loop, rng.fork(), withBoxes(config.down, boxes.down), client),
       }
       for (const address of addresses[i] ?? []) {
         this.up.from(address, pair.up.entry)

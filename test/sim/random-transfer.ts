@@ -6,6 +6,7 @@ import { OPTION_MPTCP, OptionStripper } from './middlebox.js'
 import type { Node } from './node.js'
 import * as pk from './packet.js'
 import type { PathPairConfig } from './paths.js'
+import type { Watch } from './recording.js'
 import { complaint, GREEDY, type Pace, type Paces } from './transfer.js'
 
 /** Largest transfer, bytes. */
@@ -70,7 +71,7 @@ function randomPace(rng: Rng, len: number): Pace {
  * One transfer through the engine, everything about it drawn from `seed`: sizes (log-uniform, 1 byte to 4 MiB, up, down or both at
  * once), one or two paths, IPv4 or IPv6, an MPTCP or a plain server, options, buffers, and faults, at least one of them certain.
  */
-export function randomTransfer(seed: number): RandomOutcome {
+export function randomTransfer(seed: number, watch?: Watch): RandomOutcome {
   const rng = new Rng(seed)
   const paths = [randomPath(rng, true)]
   if (rng.chance(0.5)) paths.push(randomPath(rng, false))
@@ -87,6 +88,7 @@ export function randomTransfer(seed: number): RandomOutcome {
     mptcp: { checksum: rng.chance(0.3) },
     engine: { sendBuffer: rng.logUniform(16_384, LEN_MAX), receiveBuffer: rng.logUniform(16_384, LEN_MAX) },
     serverHost: { gso: rng.chance(0.8), sendBuffer: rng.logUniform(4096, 1 << 20), receiveBuffer: rng.logUniform(8192, 1 << 20) },
+    ...(watch === undefined ? {} : { watch }),
   }
   const len = rng.logUniform(1, LEN_MAX)
   const way = rng.below(3)

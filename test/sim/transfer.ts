@@ -152,14 +152,16 @@ export function exchange(
 ): TransferResult {
   const request = payload(rng, upLen)
   const response = payload(rng, downLen)
-  let remote: Peer | null = null
+  // Others may come: a join whose option was stripped looks like a connection, and a SYN is repeated through a NAT that has forgotten it.
+  const peers: Peer[] = []
+  const remoteOf = (): Peer | null => peers.find((peer) => peer.socket.isOpen) ?? peers[0] ?? null
   listen((socket) => {
-    // A join whose option was stripped looks like another connection; the client resets it.
-    remote ??= new Peer(loop, socket, response, request, paces.server?.reading, paces.server?.writing)
+    peers.push(new Peer(loop, socket, response, request, paces.server?.reading, paces.server?.writing))
   })
   const startedAt = loop.now
   const local = new Peer(loop, connect(), request, response, paces.client?.reading, paces.client?.writing)
-  const isOver = loop.run(() => local.isOver && (remote === null || remote.isOver), startedAt + limitUs)
+  const isOver = loop.run(() => local.isOver && (peers.length === 0 || (remoteOf() as Peer).isOver), startedAt + limitUs)
+  const remote = remoteOf()
   return { local, remote, us: loop.now - startedAt, isOver }
 }
 

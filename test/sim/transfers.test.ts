@@ -2,6 +2,7 @@ import t from 'tap'
 import { freshSeed } from '../oracle/seeds.js'
 import { noFaults } from './faulty-path.js'
 import { randomTransfer } from './random-transfer.js'
+import { replay } from './recording.js'
 
 const TRANSFERS = 1000
 /** Of them, transfers that no run had before; the others are the same in every run. */
@@ -22,7 +23,7 @@ t.test(
     for (const seed of wanted === undefined || wanted === '' ? seeds : [Number(wanted)]) {
       try {
         const { world, complaint, upLen, downLen, isMptcp } = randomTransfer(seed)
-        if (complaint !== '') t.fail(`SEED=${seed}: ${complaint}`)
+        if (complaint !== '') t.fail(`${complaint}; ${replay('transfer', seed, randomTransfer)}`)
         if (world.paths.faults === 0) kinds.faultless++
         world.paths.tally(tally)
         kinds[upLen === 0 ? 'down' : downLen === 0 ? 'up' : 'both']++
@@ -32,7 +33,7 @@ t.test(
         if (upLen + downLen < 1000) kinds.small++
         if (upLen + downLen > 1_000_000) kinds.large++
       } catch (error) {
-        t.fail(`SEED=${seed}: ${error instanceof Error ? error.stack : String(error)}`)
+        t.fail(`${error instanceof Error ? error.stack : String(error)}; ${replay('transfer', seed, randomTransfer)}`)
       }
     }
     t.comment(`${JSON.stringify(kinds)} ${JSON.stringify(tally)}`)

@@ -1,0 +1,114 @@
+import { Rng } from '../../src/base/rng.js'
+import { type Micros, US_PER_S } from '../../src/base/time.js'
+import { type Trouble, type Troubles, randomTrouble } from './adversary.js'
+import type { FaultyPathConfig } from './faulty-path.js'
+import type { MptcpSocket } from './mptcp-host.js'
+import { MptcpPair, publicWord } from './mptcp-pair.js'
+import type { Watch } from './recording.js'
+import { complaint, GREEDY, type Pace, type Peer, type TransferResult } from './transfer.js'
+
+/** Largest transfer, bytes. */
+export const ADVERSARIAL_MAX = 256 << 10
+
+/** A transfer that is not over after this hangs: a peer that is gone is given up after 15 timeouts. */
+const LIMIT_US: Micros = 3600 * US_PER_S
+
+export interface AdversarialOutcome {
+  readonly pair: MptcpPair
+  readonly result: TransferResult
+  /** Empty when byte-exact and complete both ways, or failed as it must, with both sides told; else why not. */
+  readonly complaint: string
+  /** The connection ended by a reset, before all had arrived. */
+  readonly hasFailed: boolean
+  readonly bytes: number
+  /** Adds what the middleboxes did. */
+  readonly count: (sum: Troubles) => void
+}
+
+const pick = <T>(rng: Rng, list: readonly T[]): T => list[rng.below(list.length)] as T
+
+function direction(rng: Rng, delayUs: Micros, certain: FaultyPathConfig['certain']): FaultyPathConfig {
+  return {
+    bitsPerSecond: rng.logUniform(1_000_000, 1_000_000_000),
+    queuePackets: rng.logUniform(20, 1000),
+    delayUs,
+    loss: pick(rng, [0, 0.005, 0.05]),
+    reorder: pick(rng, [0, 0.05]),
+    duplicate: pick(rng, [0, 0.02]),
+    corrupt: pick(rng, [0, 0.01]),
+    ...(certain === undefined ? {} : { certain }),
+  }
+}
+
+function pace(rng: Rng, len: number): Pace {
+  if (rng.chance(0.8)) return GREEDY
+  return { chunk: Math.max(rng.logUniform(1, 20_000), Math.ceil(len / 100)), pauseUs: rng.logUniform(10, 50_000) }
+}
+
+/**
+ * One connection over two paths between two MPTCP hosts, everything about it drawn from `seed`: sizes (log-uniform, 1 byte to 256 KB),
+ * rates, delays, loss, order, repetitions, bit errors, and on each path up to three middleboxes and mishaps (`adversary.ts`).
+ */
+export function adversarialTransfer(seed: number, watch?: Watch): AdversarialOutcome {
+  const rng = new Rng(seed)
+  const stripping = rng.below(3) // path 0, path 1, none
+  const troubles: Trouble[] = [0, 1].map((i) => randomTrouble(rng, stripping === i, publicWord(i)))
+  const certain = { kind: pick(rng, ['loss', 'duplicate', 'corrupt'] as const), index: rng.below(3) }
+  const isUp = rng.chance(0.5)
+  const paths = troubles.map((trouble, i) => {
+    const delayUs = rng.logUniform(50, 100_000)
+    return {
+      up: direction(rng, delayUs, i === 0 && isUp ? certain : undefined),
+      down: direction(rng, delayUs, i === 0 && !isUp ? certain : undefined),
+      boxes: trouble.boxes,
+    }
+  })
+  const checksum = rng.chance(0.3)
+  const side = () => ({
+    pages: 160,
+    slots: 8,
+    gso: rng.chance(0.5),
+    sendBuffer: rng.logUniform(4096, ADVERSARIAL_MAX),
+    receiveBuffer: rng.logUniform(8192, ADVERSARIAL_MAX),
+    tcp: { timestamps: rng.chance(0.8), sack: rng.chance(0.9) },
+    mptcp: { checksum },
+  })
+  const pair = new MptcpPair({ seed: rng.int32(), paths, client: side(), server: side(), ...(watch === undefined ? {} : { watch }) })
+  const len = rng.logUniform(1, ADVERSARIAL_MAX)
+  const way = rng.below(3)
+  const upLen = way === 0 ? 0 : len
+  const downLen = way === 1 ? 0 : rng.logUniform(1, len)
+  const paces = {
+    client: { reading: pace(rng, downLen), writing: pace(rng, upLen) },
+    server: { reading: pace(rng, upLen), writing: pace(rng, downLen) },
+  }
+  const result = pair.transfer(upLen, downLen, paces, LIMIT_US)
+  const wrong = complaint(result)
+  const hasFailed = wrong !== '' && hasFailedCleanly(result) && mayFail(pair, troubles)
+  return {
+    pair,
+    result,
+    complaint: hasFailed ? '' : wrong,
+    hasFailed,
+    bytes: upLen + downLen,
+    count: (sum) => {
+      for (const trouble of troubles) trouble.count(sum)
+    },
+  }
+}
+
+/** Each side knows that it is over, or has nothing to say and cannot know; what came is a part of what was sent. */
+function hasFailedCleanly({ local, remote }: TransferResult): boolean {
+  return isTold(local) && (remote === null || isTold(remote))
+}
+
+function isTold(peer: Peer): boolean {
+  const { out } = peer.socket as MptcpSocket
+  return peer.wrongAt < 0 && (peer.isOver || out.readyEnd === out.base)
+}
+
+/** NATs that forget end a connection which has no other path: it was not joined yet, has fallen back, or all its paths have one. */
+function mayFail(pair: MptcpPair, troubles: readonly Trouble[]): boolean {
+  const hasOne = !pair.socket.conn.isMptcp || pair.server.counters.MPJoinAckRx === 0
+  return troubles.every((trouble, i) => trouble.isNat || (i > 0 && hasOne))
+}
