@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander'
 import { MptcpError } from '../base/errors.js'
 import { addCheckConfigCommand } from './commands/check-config.js'
 import { addCleanupCommand } from './commands/cleanup.js'
+import { addDetourCommand } from './commands/detour.js'
 import { addDoctorCommand } from './commands/doctor.js'
 import { addPathCommand } from './commands/path.js'
 import { addQueryCommands } from './commands/query.js'
@@ -22,6 +23,7 @@ addRunCommand(program)
 addServeCommand(program)
 addQueryCommands(program)
 addPathCommand(program)
+addDetourCommand(program)
 addCheckConfigCommand(program)
 addDoctorCommand(program)
 addCleanupCommand(program)

@@ -66,6 +66,8 @@ export class NftChild {
       })
     }
     this.wake = null
+    // Errors come by another pipe than the end mark, but before it: what is readable by now is read in this turn of the event loop.
+    await new Promise((resolve) => setImmediate(resolve))
     if (this.err !== '' || this.isEnded)
       throw new MptcpError('ERR_NFT', `nft: ${[this.err.trim(), this.how].filter((part) => part !== '').join('; ')}`)
   }
