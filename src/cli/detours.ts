@@ -1,7 +1,7 @@
 import { MptcpError } from '../base/errors.js'
 import { parseAddress } from '../config/address-text.js'
 import type { DaemonConfig } from '../config/daemon-config.js'
-import { type DetourConfig, detourName, detourOfText } from '../config/detour-config.js'
+import { type DetourConfig, detourName, detourOfText, parseDestination } from '../config/detour-config.js'
 import { parsePathSpec, type PathSpec } from '../config/path-spec.js'
 import { FixedPath } from '../detour/fixed.js'
 import { InterfaceDetour } from '../detour/interface.js'
@@ -9,6 +9,7 @@ import { type InterfaceSpec, linkOf } from '../detour/interface-paths.js'
 import { OpenVpnDetour } from '../detour/openvpn.js'
 import { readVpnFile } from '../detour/openvpn-file.js'
 import type { DetourProvider, DetourSettings, DetourStatus, ProviderHost } from '../detour/provider.js'
+import { AddressRange } from '../engine/address-range.js'
 import type { HostFacts } from '../host/facts.js'
 import type { Family } from '../host/numbers.js'
 import { path } from '../pathmgr/path.js'
@@ -196,12 +197,16 @@ function interfaceSpecOf(source: Source): InterfaceSpec | null {
   if (!('type' in source)) {
     const { label, gateway, destination, destinationPort } = source
     if (source.source === null) return null
-    return { label, kind: 'static', source: source.source, gateway, destination, destinationPort, mtu: 0, ...settings }
+    return { label, kind: 'static', source: source.source, gateway, destination, destinationPort, destinations: [], mtu: 0, ...settings }
   }
   if (source.type !== 'interface') return null
   const gateway = source.gateway === undefined ? null : parseAddress(source.gateway)
-  const to = { destination: null, destinationPort: 0 }
+  const to = { destination: null, destinationPort: 0, destinations: destinationsOf(source) }
   return { label: detourName(source), kind: 'interface', source: source.device, gateway, ...to, mtu: source.mtu, ...settings }
+}
+
+function destinationsOf(source: DetourConfig): AddressRange[] {
+  return source.destinations.map(parseDestination).map((prefix) => new AddressRange(prefix.address, prefix.len))
 }
 
 function providerOf(source: Source): DetourProvider {
@@ -213,7 +218,8 @@ function providerOf(source: Source): DetourProvider {
   }
   if (source.type === 'openvpn') {
     const { file, scripts, mtu } = source
-    return new OpenVpnDetour({ name: detourName(source), file, allowScripts: scripts, mtu, ...settingsOf(source) })
+    const destinations = destinationsOf(source)
+    return new OpenVpnDetour({ name: detourName(source), file, allowScripts: scripts, destinations, mtu, ...settingsOf(source) })
   }
   throw new MptcpError('ERR_CONFIG', 'NAT detours')
 }

@@ -2,7 +2,7 @@ import type { IpAddress } from '../base/address.js'
 import type { HostFacts, Link } from '../host/facts.js'
 import { factsOf } from '../host/facts.js'
 import type { Family } from '../host/numbers.js'
-import { path, type Path, type PathKind } from '../pathmgr/path.js'
+import { type AddressSet, path, type Path, type PathKind } from '../pathmgr/path.js'
 import type { DetourSettings, Egress, ProviderHost } from './provider.js'
 
 /** Which interface, and what goes by it. */
@@ -16,6 +16,8 @@ export interface InterfaceSpec {
   /** Where subflows go instead of the connection's destination; then only its family is served. */
   readonly destination: IpAddress | null
   readonly destinationPort: number
+  /** Only connections to these use it; none: all. */
+  readonly destinations: readonly AddressSet[]
   /** Bytes of the largest packet, 0: the interface's MTU. */
   readonly mtu: number
   readonly isBackup: boolean
@@ -156,6 +158,7 @@ export class InterfacePaths {
       source: side.egress.source,
       destination: this.spec.destination,
       destinationPort: this.spec.destinationPort,
+      destinations: this.spec.destinations,
       mtu: now.mtu,
       cost: this.spec.cost,
       isBackup: this.spec.isBackup,

@@ -4,6 +4,7 @@ import { createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
 import { OWN_MARK } from '../host/numbers.js'
 import type { HostFacts } from '../host/facts.js'
+import type { AddressSet } from '../pathmgr/path.js'
 import { InterfacePaths } from './interface-paths.js'
 import { readVpnFile, type VpnFile } from './openvpn-file.js'
 import { addressesOf, complaintOf, ManagementReader, RELEASE, type VpnAddresses, type VpnEvent } from './openvpn-management.js'
@@ -23,6 +24,7 @@ export interface OpenVpnSpec {
   /** The .ovpn file. */
   readonly file: string
   readonly allowScripts: boolean
+  readonly destinations: readonly AddressSet[]
   /** Bytes of the largest packet through it, 0: what fits into the default egress. */
   readonly mtu: number
   readonly isBackup: boolean
@@ -72,9 +74,9 @@ export class OpenVpnDetour implements DetourProvider {
   start(host: ProviderHost): void {
     this.host = host
     this.device = host.takeDeviceName('ovpn')
-    const { isBackup, cost } = this.spec
+    const { isBackup, cost, destinations } = this.spec
     const source = { source: this.device, gateway: null, destination: null, destinationPort: 0, mtu: 0 }
-    const paths = new InterfacePaths({ label: this.name, kind: 'openvpn', ...source, isBackup, cost }, host)
+    const paths = new InterfacePaths({ label: this.name, kind: 'openvpn', ...source, destinations, isBackup, cost }, host)
     paths.onSettled = () => this.onPaths(paths.isUp)
     this.paths = paths
     this.launch()

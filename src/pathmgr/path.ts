@@ -1,5 +1,10 @@
 import type { IpAddress } from '../base/address.js'
 
+/** A set of addresses, each as its four words. */
+export interface AddressSet {
+  contains(w0: number, w1: number, w2: number, w3: number): boolean
+}
+
 /** Where a path comes from. */
 export type PathKind = 'default' | 'static' | 'interface' | 'openvpn' | 'nat'
 
@@ -27,8 +32,19 @@ export interface Path {
   readonly isBackup: boolean
   /** A NAT detour's mapping serves only this destination; null: any (of the source's family). */
   readonly remote: { readonly address: IpAddress; readonly port: number } | null
+  /** Only connections to these use it; none: all. */
+  readonly destinations: readonly AddressSet[]
   /** The mapping was asked for but is not confirmed yet: a join may be sent, its SYN is repeated once the path is upserted as confirmed. */
   readonly isTentative: boolean
+}
+
+const NO_DESTINATIONS: readonly AddressSet[] = []
+
+/** Whether connections to `remote` may use `path`, as far as its `destinations` say. */
+export function isServed(path: Path, remote: IpAddress): boolean {
+  const { destinations } = path
+  for (const set of destinations) if (set.contains(remote.w0, remote.w1, remote.w2, remote.w3)) return true
+  return destinations.length === 0
 }
 
 /** A path with defaults: the server itself, by whatever egress routes there. */
@@ -44,6 +60,7 @@ export function path(over: Partial<Path> = {}): Path {
     cost: 0,
     isBackup: false,
     remote: null,
+    destinations: NO_DESTINATIONS,
     isTentative: false,
     ...over,
   }

@@ -66,6 +66,7 @@ const SPEC: InterfaceSpec = {
   gateway: null,
   destination: null,
   destinationPort: 0,
+  destinations: [],
   mtu: 0,
   isBackup: false,
   cost: 0,
