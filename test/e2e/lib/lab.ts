@@ -216,7 +216,7 @@ export function listNamespaces(): string[] {
 }
 
 /** Ends what runs in a namespace, politely for five seconds, and removes it. Synchronous, because it also runs in exit handlers. */
-function removeNamespace(name: string): void {
+export function removeNamespace(name: string): void {
   if (!listNamespaces().includes(name)) return
   const pids = (): number[] => {
     const { stdout } = spawnSync('ip', ['netns', 'pids', name], { encoding: 'utf8' })
