@@ -12,6 +12,8 @@ const MUCH_BETTER = 1.5
 /** Wait before a path that lost is tried again, doubled with every loss. */
 const REST_US: Micros = 60 * US_PER_S
 const REST_MAX_US: Micros = 1800 * US_PER_S
+/** Intervals of a trial. */
+const TRIAL = 2
 /** Scratch. */
 const stats = new SubflowStats()
 
@@ -27,10 +29,17 @@ interface Score {
   losses: number
 }
 
+interface Trial {
+  readonly newcomer: Route
+  readonly incumbent: Route
+  /** Intervals so far; in the first one the newcomer only starts. */
+  age: number
+}
+
 /**
  * Replaces the worst of the paths in use by one that has not been tried, or did much better before; make before break:
  *
- *     all places taken, connection busy, a candidate -> trial of one interval with both -> the better one stays
+ *     all places taken, connection busy, a candidate -> trial of two intervals with both -> the better one stays
  *
  * It compares what each path delivered while the connection had enough to send, a figure that delay and loss have had their part in.
  */
@@ -39,7 +48,7 @@ export class Replacement {
   private readonly intervalUs: Micros
   private readonly scores = new Map<Route, Score>()
   private at: Micros = NEVER
-  private trial: { readonly newcomer: Route; readonly incumbent: Route } | null = null
+  private trial: Trial | null = null
 
   /** @param intervalUs 0: never */
   constructor(view: PathView, intervalUs: Micros) {
@@ -96,15 +105,15 @@ export class Replacement {
     const rate = this.score(incumbent).rate
     const newcomer = this.best(free, rate, now)
     if (newcomer === null) return
-    this.trial = { newcomer, incumbent }
+    this.trial = { newcomer, incumbent, age: 0 }
     const known = this.score(newcomer).rate
     const claim = known < 0 ? 'has not been tried' : `did ${text(known)} before`
     out.push({ kind: 'open', path: newcomer.path, why: `trial: ${newcomer.path.label} ${claim}, ${incumbent.path.label} does ${text(rate)}` })
   }
 
-  private decide(trial: { newcomer: Route; incumbent: Route }, isBusy: boolean, now: Micros, out: PathCommand[]): void {
+  private decide(trial: Trial, isBusy: boolean, now: Micros, out: PathCommand[]): void {
     const { newcomer, incumbent } = trial
-    if (!isBusy && newcomer.isUp && incumbent.isUp) return // nothing to compare: the trial goes on
+    if (newcomer.isUp && incumbent.isUp && (!isBusy || ++trial.age < TRIAL)) return // nothing to compare yet
     this.trial = null
     const a = this.score(incumbent)
     const b = this.score(newcomer)

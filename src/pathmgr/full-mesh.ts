@@ -1,0 +1,111 @@
+import { type Micros, NEVER } from '../base/time.js'
+import type { Path } from './path.js'
+import type { PathCommand, PathEvent, PathLimits, PathManager, PathView } from './path-manager.js'
+import { Route } from './route.js'
+
+/** The default and all others to all addresses: ids of combinations with an announced address lie beyond. */
+const STRIDE = 1 << 16
+
+/**
+ * A subflow by each path to each address of the peer, as `ip mptcp endpoint ... fullmesh` does; `extraSubflows` bounds those beyond the
+ * first. Paths that lead to a detour keep their destination.
+ */
+export class FullMeshManager implements PathManager {
+  readonly name = 'full-mesh'
+  private readonly limits: PathLimits
+  private readonly paths = new Map<number, Path>()
+  private readonly announced = new Map<number, Partial<Path>>()
+  private readonly routes = new Map<number, Route>()
+  private isStarted = false
+
+  constructor(_view: PathView, limits: PathLimits) {
+    this.limits = limits
+  }
+
+  handle(event: PathEvent | null, now: Micros, out: PathCommand[]): Micros {
+    if (event !== null) this.note(event, now)
+    if (!this.isStarted) return NEVER
+    let wake = NEVER
+    let used = [...this.routes.values()].filter((route) => route.subflow >= 0).length
+    for (const route of this.routes.values()) {
+      if (route.subflow >= 0) continue
+      if (used > this.limits.extraSubflows) break
+      if (route.retryAt > now) {
+        wake = Math.min(wake, route.retryAt)
+        continue
+      }
+      used++
+      out.push({ kind: 'open', path: route.path, why: 'full mesh' })
+    }
+    return wake
+  }
+
+  reason(path: Path, now: Micros): string | null {
+    const route = this.routes.get(path.id)
+    if (route === undefined || route.subflow >= 0) return null
+    if (route.retryAt > now) return route.failure
+    return `limit of ${this.limits.extraSubflows} extra subflows`
+  }
+
+  private note(event: PathEvent, now: Micros): void {
+    switch (event.kind) {
+      case 'established':
+        this.isStarted = true
+        for (const path of event.paths) this.paths.set(path.id, path)
+        this.paths.set(event.path.id, event.path)
+        this.combine()
+        this.routes.get(event.path.id)?.onOpened(event.subflow, now)
+        this.routes.get(event.path.id)?.onUp(event.subflow, now)
+        return
+      case 'path-up':
+        this.paths.set(event.path.id, event.path)
+        break
+      case 'path-down':
+        this.paths.delete(event.path.id)
+        break
+      case 'announced':
+        this.announced.set(event.id, { destination: event.address, destinationPort: event.port })
+        break
+      case 'withdrawn':
+        this.announced.delete(event.id)
+        break
+      case 'opened':
+        this.routes.get(event.path.id)?.onOpened(event.subflow, now)
+        return
+      case 'refused': {
+        const route = this.routes.get(event.path.id)
+        route?.fail(event.why, now)
+        if (event.isFinal && route !== undefined) route.retryAt = NEVER
+        return
+      }
+      case 'subflow-up':
+        for (const route of this.routes.values()) if (route.subflow === event.subflow) route.onUp(event.subflow, now)
+        return
+      case 'subflow-down':
+        for (const route of this.routes.values()) if (route.subflow === event.subflow) route.onDown(event.subflow, event.why, now)
+        return
+      default:
+        return
+    }
+    this.combine()
+  }
+
+  /** The set of routes follows from paths and addresses; those that stay keep their state. */
+  private combine(): void {
+    const wanted = new Map<number, Path>()
+    for (const path of this.paths.values()) {
+      wanted.set(path.id, path)
+      if (path.destination !== null) continue
+      for (const [id, to] of this.announced) {
+        const key = path.id + STRIDE * id
+        wanted.set(key, { ...path, ...to, id: key, label: `${path.label} to ${to.destination}` })
+      }
+    }
+    for (const id of this.routes.keys()) if (!wanted.has(id)) this.routes.delete(id)
+    for (const [id, path] of wanted) {
+      const route = this.routes.get(id)
+      if (route === undefined) this.routes.set(id, new Route(path))
+      else route.path = path
+    }
+  }
+}
