@@ -65,10 +65,10 @@ export function adversarialTransfer(seed: number, watch?: Watch): AdversarialOut
   })
   const checksum = rng.chance(0.3)
   const side = () => ({
-    pages: 160,
-    slots: 8,
+    pages: 96,
+    slots: 6,
     gso: rng.chance(0.5),
-    sendBuffer: rng.logUniform(4096, ADVERSARIAL_MAX),
+    sendBuffer: rng.logUniform(4096, ADVERSARIAL_MAX / 2),
     receiveBuffer: rng.logUniform(8192, ADVERSARIAL_MAX),
     tcp: { timestamps: rng.chance(0.8), sack: rng.chance(0.9) },
     mptcp: { checksum },

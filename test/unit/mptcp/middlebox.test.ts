@@ -3,109 +3,13 @@ import { path } from '../../../src/pathmgr/path.js'
 import { HAS_CAPABLE, HAS_FAIL, RST_MIDDLEBOX, RST_MPTCP_ERROR } from '../../../src/wire/mptcp-options.js'
 import { RST, SYN } from '../../../src/wire/tcp.js'
 import { FALLBACK_NAMES, FB_FAIL_RECEIVED, FB_INFINITE_RECEIVED, FB_NONE } from '../../../src/mptcp/fallback.js'
-import { CLIENT_2, DROP, Link, type LinkOptions, optionAt, PASS, pattern, type Seen, strip } from './harness.js'
+import { CLIENT_2, DROP, Link, optionAt, PASS, pattern, type Seen, strip } from './harness.js'
 import { writeI32, writeU16 } from '../../../src/base/bytes.js'
 import { MP_DSS } from '../../../src/wire/mptcp-options.js'
 
 function isSyn(p: Seen): boolean {
   return (p.pkt.flags & SYN) !== 0
 }
-
-const UP = pattern(30_000)
-const DOWN = pattern(30_000, 3)
-
-interface Outcome {
-  readonly link: Link
-  readonly isExact: boolean
-  readonly hits: number
-}
-
-/** One connection, both ways, in small steps, with a middlebox. */
-function pass(box: (p: Seen) => number, o: LinkOptions, withJoin: boolean): Outcome {
-  const link = new Link({ isCut: true, ...o })
-  let hits = 0
-  link.filter = (p) => {
-    hits += box(p)
-    return PASS
-  }
-  link.client.connect(link.now)
-  let at = 0
-  let isAdded = false
-  const isExact = (): boolean => link.server.hasReceived(UP) && link.client.hasReceived(DOWN)
-  for (let step = 0; step < 400 && !isExact(); step++) {
-    link.run(step < 60 ? 7_000 : 500_000, isExact)
-    if (at < UP.length && link.server.conn !== null) {
-      link.client.write(UP.subarray(at, at + 1000))
-      link.server.write(DOWN.subarray(at, at + 1000))
-      at += 1000
-    }
-    if (withJoin && !isAdded && at > 3000) isAdded = link.client.c.addPath(path({ id: 1, source: CLIENT_2 }), link.now)
-  }
-  link.client.end()
-  link.server.end()
-  link.run(5_000_000)
-  return { link, isExact: isExact(), hits }
-}
-
-t.test('features 7: options stripped from packet k on, each direction: falls back or goes on, never hangs or corrupts', async (tt) => {
-  let fallen = 0
-  let cells = 0
-  for (const side of ['up', 'down', 'both']) {
-    for (let k = 0; k <= 50; k += side === 'both' || k > 40 ? 1 : 3) {
-      cells++
-      const { link, isExact, hits } = pass(
-        (p) => (p.n >= k && (side === 'both' || p.fromClient === (side === 'up')) ? strip(p.bytes) : 0),
-        {},
-        false,
-      )
-      if (!isExact) tt.fail(`${side} from ${k}: up ${link.server.received} down ${link.client.received}`)
-      if (hits === 0 && k < 20) tt.fail(`${side} from ${k}: nothing was stripped`)
-      if (link.client.c.fallbackReason !== FB_NONE) fallen++
-      if (!link.client.c.isClosed || !link.server.c.isClosed) tt.fail(`${side} from ${k}: not closed`)
-    }
-  }
-  tt.ok(fallen > cells / 2, `${fallen} of ${cells} fell back`)
-})
-
-t.test('features 7: only packet k is stripped', async (tt) => {
-  for (const fromClient of [true, false]) {
-    for (let k = 0; k <= 50; k += k < 30 ? 3 : 1) {
-      const { link, isExact } = pass((p) => (p.n === k && p.fromClient === fromClient ? strip(p.bytes) : 0), {}, false)
-      if (!isExact) tt.fail(`packet ${k} ${fromClient ? 'up' : 'down'}: up ${link.server.received} down ${link.client.received}`)
-    }
-  }
-  tt.pass('all exact')
-})
-
-t.test('features 7: with a join in flight: a subflow is reset with reason 6 or all goes on', async (tt) => {
-  let resets = 0
-  for (const flow of [0, 1]) {
-    for (const side of ['up', 'down', 'both']) {
-      for (let k = 0; k <= 50; k += 5) {
-        const box = (p: Seen): number =>
-          p.flow === flow && p.n >= k && (side === 'both' || p.fromClient === (side === 'up')) ? strip(p.bytes) : 0
-        const { link, isExact } = pass(box, {}, true)
-        if (!isExact) tt.fail(`flow ${flow} ${side} from ${k}: up ${link.server.received} down ${link.client.received}`)
-        if (link.seen.some((p) => (p.pkt.flags & RST) !== 0)) resets++
-      }
-    }
-  }
-  tt.ok(resets > 5, `${resets} with a reset`)
-})
-
-t.test('rfc8684 3.3.1: a middlebox that rewrites ISNs does not matter', async (tt) => {
-  const box = (p: Seen): number => {
-    const { bytes, pkt } = p
-    const shift = p.fromClient ? 0x7123_4567 : 0x0765_4321
-    const back = p.fromClient ? 0x0765_4321 : 0x7123_4567
-    writeI32(bytes, pkt.l4Off + 4, (pkt.seq + shift) | 0)
-    if (pkt.ack !== 0) writeI32(bytes, pkt.l4Off + 8, (pkt.ack - back) | 0)
-    return 1
-  }
-  const { isExact, link } = pass(box, { tcp: { sack: false } }, true)
-  tt.ok(isExact)
-  tt.ok(link.client.c.fallbackReason === FB_NONE)
-})
 
 t.test('rfc8684 3.7: a corrupted byte on the only subflow: MP_FAIL, infinite mapping, plain TCP', async (tt) => {
   const link = new Link({ isCut: true, client: { checksum: true } }).establish()
