@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { type Command, InvalidArgumentError } from 'commander'
 import { ask, controlPath } from '../../engine/control.js'
 import type { Status } from '../../engine/status.js'
@@ -17,7 +18,8 @@ PATH is one of
   eth1, eth1@192.0.2.1                 another interface (and its next hop), by name or address
   default,198.51.100.9:443             another address of the server by the default egress
   /etc/mptcpd-user/office.ovpn         a VPN
-  mptcp-detour://KEYID.SECRET@HOST     a NAT detour; other users see a command line: prefer the configuration file`
+  mptcp-detour://KEYID.SECRET@HOST     a NAT detour
+  -                                    read from standard input: other users can see a command line`
 
 /** `mptcpd-user path list|add|remove|set`: the paths of a running daemon. What a command changes holds until the daemon ends. */
 export function addPathCommand(program: Command): void {
@@ -40,7 +42,7 @@ export function addPathCommand(program: Command): void {
     .option('--backup', 'carry data only while no other path can')
     .option('--cost <n>', 'relative price of a byte', costOf)
     .option(...JSON_OPTION)
-    .action((text: string, options: PathOptions) => change('path-add', text, options))
+    .action((text: string, options: PathOptions) => change('path-add', text === '-' ? readFileSync(0, 'utf8').trim() : text, options))
   path
     .command('remove <name>')
     .description('take a path away; its subflows end, the connections go on')

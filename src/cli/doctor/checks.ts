@@ -2,6 +2,7 @@ import type { DaemonConfig } from '../../config/daemon-config.js'
 import type { Route } from '../../host/route-text.js'
 import { OFFLOAD_GRO, OFFLOAD_GSO, OFFLOAD_TSO, OFFLOAD_TX_CHECKSUM } from '../../tun/native.js'
 import { CAP_NET_ADMIN, hasCap } from '../privileges.js'
+import { detours } from './detours.js'
 import { type Finding, fail, ok, warn } from './finding.js'
 import type { DoctorWorld } from './world.js'
 
@@ -23,6 +24,7 @@ export async function examine(world: DoctorWorld, config: DaemonConfig): Promise
     clock(world),
     fileLimit(world),
     leftovers(world),
+    ...(await detours(world, config)),
   ]
 }
 

@@ -144,3 +144,28 @@ function addonOf(w: DoctorWorld): Exclude<DoctorWorld['addon'], string> {
   if (typeof w.addon === 'string') throw new Error('no addon')
   return w.addon
 }
+
+t.test('detours: openvpn and its file, interfaces', async (t) => {
+  const file = '/etc/mptcpd-user/office.ovpn'
+  const config = daemonConfig({
+    detour: [
+      { type: 'openvpn', file },
+      { type: 'interface', device: 'eth0' },
+      { type: 'interface', device: 'wlan0' },
+    ],
+  })
+  const levels = async (over: Parameters<typeof world>[0]) => {
+    const found = await examine(world(over), config)
+    return found.filter((finding) => finding.check.startsWith('detour-')).map((f) => `${f.check} ${f.level} ${f.message}`)
+  }
+  const links = LINKS.replace('"UP"', '"UP","LOWER_UP"')
+  const text = 'client\nremote 192.0.2.9 1194\n'
+  t.match(await levels({ files: { [file]: text }, facts: facts({ links }) }), [
+    /^detour-office ok /,
+    'detour-eth0 ok eth0 is up, 192.0.2.7',
+    /^detour-wlan0 warn wlan0 is not there/,
+  ])
+  t.match(await levels({ files: { [file]: `${text}up x\n` } }), [/^detour-office fail .*:3: 'up' runs a program/])
+  t.match(await levels({}), [/^detour-office fail .* cannot be read/])
+  t.match(await levels({ run: async () => ({ code: -1, stdout: '', stderr: '' }) }), [/^detour-office fail openvpn is not installed/])
+})
