@@ -1,5 +1,4 @@
 import { type ChildProcess, fork } from 'node:child_process'
-import { once } from 'node:events'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -65,13 +64,16 @@ async function measure(rows: readonly TableRow[], processes: number): Promise<bo
 }
 
 /** @throws when the worker ends instead of answering. */
-async function ask(worker: ChildProcess, job: TableJob): Promise<TableResult> {
-  worker.send(job)
-  const [message] = await Promise.race([
-    once(worker, 'message'),
-    once(worker, 'exit').then(() => Promise.reject(new Error(`no result of ${JSON.stringify(job)}`))),
-  ])
-  return message as TableResult
+function ask(worker: ChildProcess, job: TableJob): Promise<TableResult> {
+  return new Promise((resolve, reject) => {
+    const onExit = (): void => reject(new Error(`no result of ${JSON.stringify(job)}`))
+    worker.once('exit', onExit)
+    worker.once('message', (result: TableResult) => {
+      worker.off('exit', onExit)
+      resolve(result)
+    })
+    worker.send(job)
+  })
 }
 
 /** Prints the row; whether it is within its bound and what it is about took place. */

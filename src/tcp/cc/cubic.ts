@@ -28,10 +28,16 @@ export class Cubic implements CongestionController {
   private cwndPrior = 0
   /** Fraction of a segment not yet added. */
   private credit = 0
-  /** For undo: the state before the last reduction. */
+  /** Since when the window has not been what limits the flow, -1: it is. */
+  private idleAt: Micros = -1
+  /** For undo: the state before the last reduction; undoCwnd 0: nothing to undo. */
   private undoCwnd = 0
   private undoSsthresh = 0
   private undoWMax = 0
+  private undoEpochAt: Micros = -1
+  private undoK = 0
+  private undoWEst = 0
+  private undoPrior = 0
 
   constructor(initialWindow: number) {
     this.cwnd = initialWindow
@@ -47,9 +53,13 @@ export class Cubic implements CongestionController {
       }
     }
     if (!s.isLimited) {
-      // §5.8: time during which the application, not the window, was the limit is not part of the epoch
-      this.epochAt = -1
+      if (this.idleAt < 0) this.idleAt = now
       return
+    }
+    if (this.idleAt >= 0) {
+      // §5.8: time during which the application, not the window, was the limit is not part of the epoch
+      if (this.epochAt >= 0) this.epochAt += now - this.idleAt
+      this.idleAt = -1
     }
     this.avoid(s, now)
   }
@@ -109,13 +119,16 @@ export class Cubic implements CongestionController {
     this.cwnd = Math.min(this.cwnd, this.ssthresh)
   }
 
-  /** §4.9: the reduction was spurious. */
+  /** §4.9.1: the reduction was spurious. */
   onSpurious(_now: Micros): void {
     if (this.undoCwnd === 0) return
     this.cwnd = Math.max(this.cwnd, this.undoCwnd)
     this.ssthresh = Math.max(this.ssthresh, this.undoSsthresh)
     this.wMax = this.undoWMax
-    this.epochAt = -1
+    this.epochAt = this.undoEpochAt
+    this.k = this.undoK
+    this.wEst = this.undoWEst
+    this.cwndPrior = this.undoPrior
     this.undoCwnd = 0
   }
 
@@ -128,6 +141,10 @@ export class Cubic implements CongestionController {
     this.undoCwnd = this.cwnd
     this.undoSsthresh = this.ssthresh
     this.undoWMax = this.wMax
+    this.undoEpochAt = this.epochAt
+    this.undoK = this.k
+    this.undoWEst = this.wEst
+    this.undoPrior = this.cwndPrior
   }
 }
 

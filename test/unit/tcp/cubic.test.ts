@@ -71,6 +71,40 @@ t.test('rfc9438 4.7: fast convergence lowers W_max below a former peak; 4.9: und
   t.end()
 })
 
+t.test('rfc9438 5.8: time without use of the window is no part of the epoch; 4.9.1: an undo goes on in the former epoch', (t) => {
+  const run = (between: (cc: ReturnType<typeof cubic>, at: { now: number; sent: number; delivered: number }) => void): number => {
+    const cc = cubic(10 * MSS)
+    cc.cwnd = 1000 * MSS
+    cc.onCongestion(cc.cwnd, MSS, 0)
+    const at = { now: 0, sent: 0, delivered: 0 }
+    while (at.now < 5 * S) round(cc, at, 100_000)
+    between(cc, at)
+    const until = at.now + 4 * S
+    while (at.now < until) round(cc, at, 100_000)
+    return cc.cwnd / MSS
+  }
+  const plain = run(() => {})
+  const paused = run((cc, at) => {
+    const s = new AckSample()
+    s.delivered = MSS
+    s.mss = MSS
+    for (let i = 0; i < 20; i++) {
+      cc.onAck(s, at.now) // isLimited is false
+      at.now += 1 * S
+    }
+  })
+  t.ok(Math.abs(paused / plain - 1) < 0.005, `${paused.toFixed(0)} after a pause, ${plain.toFixed(0)} without`)
+  const undone = run((cc, at) => {
+    const before = cc.cwnd
+    cc.onCongestion(cc.cwnd, MSS, at.now)
+    t.ok(cc.cwnd < before)
+    cc.onSpurious(at.now)
+    t.equal(cc.cwnd, before)
+  })
+  t.equal(undone, plain)
+  t.end()
+})
+
 t.test('rfc7661: a window that is not used does not grow', (t) => {
   const cc = cubic(10 * MSS)
   const s = new AckSample()
