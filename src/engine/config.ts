@@ -3,7 +3,9 @@ import { PAGE_LEN } from '../base/arena.js'
 import { US_PER_S, type Micros } from '../base/time.js'
 import { type MptcpConfig, mptcpConfig } from '../mptcp/env.js'
 import type { Path } from '../pathmgr/path.js'
+import { DetourManager } from '../pathmgr/detour.js'
 import { path } from '../pathmgr/path.js'
+import type { PathLimits, PathManagerFactory } from '../pathmgr/path-manager.js'
 import { type TcpConfig, tcpConfig } from '../tcp/config.js'
 import type { AddressRange } from './address-range.js'
 
@@ -51,8 +53,11 @@ export class EngineConfig {
   app: TcpConfig = tcpConfig({ mss4: 65_495, mss6: 65_475, timeWaitUs: APP_TIME_WAIT_US, pacing: false })
   /** Leg towards servers. */
   mptcp: MptcpConfig = mptcpConfig()
-  /** The path of the first subflow, then those that are added to every connection. */
+  /** The path of the first subflow, then all others; `PathTable` changes it. */
   paths: Path[] = [path()]
+  /** Who decides by which of them connections that are opened from here have subflows. */
+  pathManager: PathManagerFactory = (view, limits) => new DetourManager(view, limits)
+  pathLimits: PathLimits = { extraSubflows: 2, addAddrAccepted: 2, replaceUs: 5 * US_PER_S }
   /** What accepted connections announce. */
   announced: Announced[] = []
   /** Bytes that one direction of a connection holds. */

@@ -8,7 +8,6 @@ import type { Micros } from '../base/time.js'
 import { TimerQueue } from '../base/timers.js'
 import type { MptcpConnection } from '../mptcp/connection.js'
 import { MptcpCounters } from '../mptcp/counters.js'
-import type { Path } from '../pathmgr/path.js'
 import type { TcpEndpoint } from '../tcp/endpoint.js'
 import { TIME_WAIT } from '../tcp/state.js'
 import type { PacketDevice } from '../tun/device.js'
@@ -21,6 +20,7 @@ import { Interceptor } from './intercept.js'
 import { Linger } from './linger.js'
 import { EngineCounters } from './metrics.js'
 import { PassThrough } from './pass-through.js'
+import type { PathControl } from './path-control.js'
 import { PathTable } from './paths.js'
 import type { Probe } from './probe.js'
 import { Flow, type Owner, type Port } from './owner.js'
@@ -157,23 +157,6 @@ export class Engine {
     return this.nextId++
   }
 
-  /** Additional paths that serve a destination of that family, in the order in which they were given. */
-  morePaths(isV4: boolean): Path[] {
-    return this.config.paths.slice(1).filter((path) => {
-      const address = path.destination ?? path.source
-      return (address === null || address.isV4 === isV4) && this.config.sourceOf(path, isV4) !== null
-    })
-  }
-
-  /** One more path, for new connections and for those that are there. */
-  addPath(path: Path, now: Micros): void {
-    this.config.paths = [...this.config.paths, path]
-    for (const connection of this.connections) {
-      connection.conn.addPath(path, now)
-      this.mark(connection)
-    }
-  }
-
   find(t: Tuple): Flow | null {
     const l = t.local
     const r = t.remote
@@ -303,6 +286,8 @@ export class Engine {
 export interface Connection extends Owner {
   readonly id: number
   readonly conn: MptcpConnection
+  /** Its path manager's hands, null: the peer opened it, and opens its subflows. */
+  readonly control: PathControl | null
   /** When it began. */
   readonly since: Micros
   /** The handshakes of both legs succeeded. */

@@ -4,7 +4,7 @@ import type { Host } from '../base/host.js'
 import type { MptcpConnection } from '../mptcp/connection.js'
 import type { MptcpCounters } from '../mptcp/counters.js'
 import type { ConnectionEnv } from '../mptcp/env.js'
-import { isServed, type Path } from '../pathmgr/path.js'
+import type { Path } from '../pathmgr/path.js'
 import type { TcpEndpoint } from '../tcp/endpoint.js'
 import { SYN_RECEIVED } from '../tcp/state.js'
 import type { Engine } from './engine.js'
@@ -39,7 +39,7 @@ export class EngineEnv implements ConnectionEnv {
 
   openFlow(path: Path, remote: IpAddress, remotePort: number): Tuple | null {
     const { engine } = this
-    const local = isServed(path, remote) ? engine.config.sourceOf(path, remote.isV4) : null
+    const local = engine.config.sourceOf(path, remote.isV4)
     if (local === null) {
       engine.counters.EngineNoPath++
       return null
@@ -50,6 +50,10 @@ export class EngineEnv implements ConnectionEnv {
       return null
     }
     return { local, localPort, remote, remotePort, tclass: 0 }
+  }
+
+  addressId(local: IpAddress): number {
+    return this.engine.paths.addressId(local)
   }
 
   register(endpoint: TcpEndpoint, connection: MptcpConnection): void {

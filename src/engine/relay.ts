@@ -1,11 +1,12 @@
 import type { TxRing } from '../base/rings.js'
 import { US_PER_S, NEVER, type Micros } from '../base/time.js'
-import { C_CLOSED, C_ESTABLISHED, MptcpConnection } from '../mptcp/connection.js'
+import { C_ADDRESSES, C_CLOSED, C_ESTABLISHED, C_FALLBACK, C_SUBFLOW, MptcpConnection } from '../mptcp/connection.js'
 import type { TcpEndpoint } from '../tcp/endpoint.js'
 import type { HalfOpen } from '../tcp/half-open.js'
 import { PlainFlow } from '../tcp/plain.js'
 import * as st from '../tcp/state.js'
 import type { Engine } from './engine.js'
+import { PathControl } from './path-control.js'
 import { TunedQueues } from './queue-tuner.js'
 import { isSpent, releaseSubflows } from './leg.js'
 import { DSCP_MASK, Flow, type HeldSyn, type Owner, type Port } from './owner.js'
@@ -50,6 +51,7 @@ export class Relay implements Owner, HeldSyn {
   private isAppClosed = false
   /** The application gets its RST at the latest now (the server reset, and bytes are still on their way); NEVER: no such thing. */
   private resetAt: Micros = NEVER
+  readonly control: PathControl
   private repeatedAt: Micros
   /** Code of the last ICMP error for the connecting leg, -1: none. */
   private icmpCode = -1
@@ -67,6 +69,7 @@ export class Relay implements Owner, HeldSyn {
     this.queues = new TunedQueues(engine)
     this.conn = new MptcpConnection(engine.env, engine.config.mptcp, this.queues.up, this.queues.down)
     this.flow = new Flow(this, null, this, tclass & DSCP_MASK)
+    this.control = new PathControl(engine, this.conn, half.tuple.local, half.tuple.localPort, now)
   }
 
   /** Holds the SYN and begins to connect the remote leg. */
@@ -83,6 +86,7 @@ export class Relay implements Owner, HeldSyn {
       this.remove()
       return
     }
+    engine.paths.demand?.onConnect(half.tuple.local, half.tuple.localPort)
     this.conn.connect(path, tuple, now)
   }
 
@@ -112,12 +116,18 @@ export class Relay implements Owner, HeldSyn {
   // ---------------------------------------------------------------- owner
 
   pump(tx: TxRing, now: Micros): boolean {
+    this.control.step(now)
     this.copyDscp()
     let hasMore = this.conn.pump(tx, now)
     this.queues.update(this.conn, now)
     const events = this.conn.takeEvents()
     if ((events & C_ESTABLISHED) !== 0) this.onEstablished(now)
+    if ((events & C_FALLBACK) !== 0) this.control.tellPlain()
     if ((events & C_CLOSED) !== 0) this.onConnClosed(now)
+    if ((events & (C_SUBFLOW | C_ADDRESSES)) !== 0) {
+      this.control.step(now)
+      this.engine.mark(this) // what it asked for is sent by the next pump
+    }
     if (this.app !== null && this.pumpApp(this.app, tx, now)) hasMore = true
     if (this.isConnClosed && !this.isHeld && this.app === null && isSpent(this.conn)) this.remove()
     return hasMore
@@ -164,7 +174,6 @@ export class Relay implements Owner, HeldSyn {
     this.app = half.accept(engine.config.app, engine.host.rng(), flow, flow, flow, now)
     this.flow = new Flow(this, this.app, null, this.flow.tclass)
     engine.bind(half.tuple, this.flow)
-    for (const path of engine.morePaths(half.tuple.local.isV4)) this.conn.addPath(path, now)
   }
 
   private onConnClosed(now: Micros): void {
@@ -191,7 +200,7 @@ export class Relay implements Owner, HeldSyn {
 
   nextTimeout(): Micros {
     const legs = Math.min(this.conn.nextTimeout(), this.app === null ? NEVER : this.app.nextTimeout())
-    return Math.min(legs, this.resetAt, this.givenUpAt)
+    return Math.min(legs, this.resetAt, this.givenUpAt, this.control.nextTimeout())
   }
 
   onTimeout(now: Micros): void {
@@ -226,6 +235,7 @@ export class Relay implements Owner, HeldSyn {
     const { engine } = this
     if (this.timer < 0) return
     if (this.isHeld) this.unhold()
+    this.control.close()
     if (this.app !== null) engine.release(this.app)
     releaseSubflows(engine, this.conn)
     this.queues.close()

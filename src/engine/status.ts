@@ -7,12 +7,16 @@ import type { PathKind } from '../pathmgr/path.js'
 import { PHASE_NAMES, type Subflow } from '../mptcp/subflow.js'
 import { STATE_NAMES } from '../tcp/state.js'
 import type { Connection, Engine } from './engine.js'
+import type { PathControl, PathDecision } from './path-control.js'
 import { addCounters } from './metrics.js'
 import { Relay } from './relay.js'
 
 /** One subflow, as `status --json` shows it. Times in microseconds, windows and amounts in bytes. */
 export interface SubflowStatus {
   readonly path: string
+  readonly kind: PathKind
+  /** Part of the connection's payload that it carried, both directions, 0-1. */
+  readonly share: number
   readonly id: number
   readonly local: string
   readonly remote: string
@@ -50,6 +54,10 @@ export interface ConnectionStatus {
   /** Why it is plain TCP, null when it is not (yet). */
   readonly fallback: string | null
   readonly subflows: readonly SubflowStatus[]
+  /** Paths without a subflow of it, and why. */
+  readonly unused: readonly { readonly path: string; readonly why: string }[]
+  /** What its path manager did last, and why; times since the connection began. */
+  readonly decisions: readonly PathDecision[]
 }
 
 /** `version` changes when a field changes its meaning or goes; new ones may come at any time. */
@@ -67,6 +75,11 @@ export interface Status {
     readonly destination: string | null
     readonly isBackup: boolean
     readonly cost: number
+    /** A mapping of a NAT detour: the destination that it is for, else null. */
+    readonly remote: string | null
+    readonly isTentative: boolean
+    /** Subflows that use it now. */
+    readonly subflows: number
   }[]
   /** What gives paths beyond the default one. */
   readonly detours?: readonly DetourStatus[]
@@ -92,7 +105,7 @@ export interface Status {
 export function statusOf(engine: Engine, now: Micros): Status {
   return {
     version: 1,
-    connections: [...engine.connections].map((connection) => connectionStatus(connection, now)),
+    connections: [...engine.connections].map((connection) => connectionStatus(engine, connection, now)),
     held: engine.interceptor.held,
     flows: engine.flowCount,
     memory: { inUse: engine.budget.inUse, total: engine.budget.total },
@@ -104,6 +117,9 @@ export function statusOf(engine: Engine, now: Micros): Status {
       destination: path.destination === null ? null : endpointText(path.destination.toString(), path.destinationPort),
       isBackup: path.isBackup,
       cost: path.cost,
+      remote: path.remote === null ? null : endpointText(path.remote.address.toString(), path.remote.port),
+      isTentative: path.isTentative,
+      subflows: engine.paths.usesOf(path.id),
     })),
     counters: countersOf(engine),
   }
@@ -126,8 +142,9 @@ export function countersOf(engine: Engine): Record<string, number> {
   return all
 }
 
-function connectionStatus(connection: Connection, now: Micros): ConnectionStatus {
-  const { conn } = connection
+function connectionStatus(engine: Engine, connection: Connection, now: Micros): ConnectionStatus {
+  const { conn, control } = connection
+  const total = conn.subflows.reduce((sum, s) => sum + carried(s), 0)
   const relay = connection instanceof Relay ? connection : null
   const tuple = relay?.half.tuple ?? null
   const first = conn.subflows[0]?.ep.tuple
@@ -140,14 +157,30 @@ function connectionStatus(connection: Connection, now: Micros): ConnectionStatus
     ageUs: now - connection.since,
     isMptcp: conn.isMptcp,
     fallback: conn.fallbackReason === FB_NONE ? null : (FALLBACK_NAMES[conn.fallbackReason] ?? ''),
-    subflows: conn.subflows.map(subflowStatus),
+    subflows: conn.subflows.map((s) => subflowStatus(s, total)),
+    unused: control === null ? [] : unusedPaths(engine, control, now),
+    decisions: control?.decisions ?? [],
   }
 }
 
-function subflowStatus(s: Subflow): SubflowStatus {
+/** Payload of a subflow, both directions. */
+function carried(s: Subflow): number {
+  return s.ep.bytesAcked + s.ep.bytesReceived
+}
+
+function unusedPaths(engine: Engine, control: PathControl, now: Micros): { path: string; why: string }[] {
+  return engine.paths.list().flatMap((path) => {
+    const why = control.reason(path, now)
+    return why === null ? [] : [{ path: path.label, why }]
+  })
+}
+
+function subflowStatus(s: Subflow, total: number): SubflowStatus {
   const ep = s.ep
   return {
     path: s.path.label,
+    kind: s.path.kind,
+    share: total === 0 ? 0 : carried(s) / total,
     id: s.id,
     local: endpointText(ep.tuple.local.toString(), ep.tuple.localPort),
     remote: remoteText(ep.tuple),

@@ -3,8 +3,8 @@ import type { IpAddress } from '../base/address.js'
 import { MptcpError } from '../base/errors.js'
 import type { TxRing } from '../base/rings.js'
 import type { StreamQueue } from '../base/stream-queue.js'
-import type { Micros } from '../base/time.js'
-import { C_CLOSED, C_ESTABLISHED, MptcpConnection } from '../mptcp/connection.js'
+import { type Micros, NEVER } from '../base/time.js'
+import { C_ADDRESSES, C_CLOSED, C_ESTABLISHED, C_FALLBACK, C_SUBFLOW, MptcpConnection } from '../mptcp/connection.js'
 import * as st from '../tcp/state.js'
 import type { SynHolder } from '../mptcp/env.js'
 import type { KeyMaterial } from '../mptcp/keys.js'
@@ -12,6 +12,7 @@ import type { MptcpOptions } from '../wire/mptcp-options.js'
 import type { Listener } from './acceptor.js'
 import type { Engine } from './engine.js'
 import { isSpent, releaseSubflows } from './leg.js'
+import { PathControl } from './path-control.js'
 import { TunedQueues } from './queue-tuner.js'
 import type { Owner, Port } from './owner.js'
 
@@ -37,6 +38,7 @@ export class MptcpStream extends Duplex implements Owner {
   readonly port: Port
   readonly id: number
   readonly conn: MptcpConnection
+  control: PathControl | null = null
   /** Established at some time. */
   isEstablished = false
   private readonly engine: Engine
@@ -51,7 +53,6 @@ export class MptcpStream extends Duplex implements Owner {
   private isDelivering = false
   private isDestroyedByUser = false
   private isConnClosed = false
-  private isV4 = true
   since: Micros = 0
   /** Who took it up, null: it was opened from here. */
   private readonly listener: Listener | null
@@ -77,18 +78,18 @@ export class MptcpStream extends Duplex implements Owner {
     if (path === undefined || tuple === null) {
       throw new MptcpError('ERR_MPTCP_NO_PATH', `no path to ${remote}: give the stack an IPv${remote.isV4 ? 4 : 6} address`)
     }
-    this.isV4 = remote.isV4
     this.since = now
     engine.addOwner(this)
     engine.env.adopt(this.conn, this)
     engine.connections.add(this)
+    this.control = new PathControl(engine, this.conn, remote, remotePort, now)
+    engine.paths.demand?.onConnect(remote, remotePort)
     this.conn.connect(path, tuple, now)
   }
 
   /** Takes up a connection that comes from the network. @param key ours, when a SYN cookie named it already; null: drawn */
   accept(half: SynHolder, m: MptcpOptions, key: KeyMaterial | null, now: Micros): void {
     const { engine, listener } = this
-    this.isV4 = half.tuple.local.isV4
     this.since = now
     engine.addOwner(this)
     engine.env.adopt(this.conn, this)
@@ -158,13 +159,13 @@ export class MptcpStream extends Duplex implements Owner {
   pump(tx: TxRing, now: Micros): boolean {
     if (this.isDestroyedByUser && !this.isConnClosed) this.conn.abort(now)
     this.takeChunk()
+    this.control?.step(now)
     const hasMore = this.conn.pump(tx, now)
     this.queues.update(this.conn, now)
     const events = this.conn.takeEvents()
     if ((events & C_ESTABLISHED) !== 0) {
       this.isEstablished = true
       if (this.listener === null) {
-        for (const path of this.engine.morePaths(this.isV4)) this.conn.addPath(path, now)
         process.nextTick(() => this.emit('connect'))
       } else this.onAccepted(this.listener)
     }
@@ -172,7 +173,12 @@ export class MptcpStream extends Duplex implements Owner {
       this.isDelivering = true
       process.nextTick(() => this.deliver())
     }
+    if ((events & C_FALLBACK) !== 0) this.control?.tellPlain()
     if ((events & C_CLOSED) !== 0) this.onClosed()
+    if (this.control !== null && (events & (C_SUBFLOW | C_ADDRESSES)) !== 0) {
+      this.control.step(now)
+      this.engine.mark(this) // what it asked for is sent by the next pump
+    }
     this.removeIfOver()
     return hasMore
   }
@@ -215,7 +221,7 @@ export class MptcpStream extends Duplex implements Owner {
   }
 
   nextTimeout(): Micros {
-    return this.conn.nextTimeout()
+    return Math.min(this.conn.nextTimeout(), this.control?.nextTimeout() ?? NEVER)
   }
 
   onTimeout(now: Micros): void {
@@ -248,6 +254,7 @@ export class MptcpStream extends Duplex implements Owner {
     }
     releaseSubflows(engine, this.conn)
     this.queues.close()
+    this.control?.close()
     engine.env.forget(this.conn)
     engine.connections.delete(this)
     engine.removeOwner(this)

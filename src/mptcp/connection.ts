@@ -67,8 +67,19 @@ export const JOIN_ACCEPTED = -1
 /** A subflow that needs so much of the send buffer for itself that others may have to wait. */
 const PINNED_PART = 8
 
+/** Bytes of IP and TCP header without options. */
+const HEADERS4 = 40
+const HEADERS6 = 60
+
 /** Repetitions of a FASTCLOSE on an ACK (RFC 8684 §3.5). */
 const FASTCLOSE_TRIES = 3
+
+/** Why a subflow cannot be opened. */
+export const OBSTACLE_STATE = 'joins are not allowed now'
+export const OBSTACLE_LIMIT = 'the connection has all the subflows that it may have'
+export const OBSTACLE_DENIED = 'the server forbids joins to its address'
+export const OBSTACLE_NO_FLOW = 'there is no egress or no port for it'
+export type JoinObstacle = typeof OBSTACLE_STATE | typeof OBSTACLE_LIMIT | typeof OBSTACLE_DENIED | typeof OBSTACLE_NO_FLOW
 
 /**
  * One connection: two stream queues, which belong to its creator too (the application side fills one and drains the other), and a list
@@ -204,7 +215,7 @@ export class MptcpConnection implements SchedulerView {
       this.waiting.push(path)
       return true
     }
-    return this.openJoin(path, now)
+    return typeof this.openSubflow(path, now) === 'object'
   }
 
   /** Address signalling; made on first use. Commands before both keys are known are refused by `announce` and `withdraw` below. */
@@ -281,23 +292,25 @@ export class MptcpConnection implements SchedulerView {
     return JOIN_ACCEPTED
   }
 
-  private get mayJoin(): boolean {
-    return this.isMptcp && this.isFullyEstablished && !this.isClosed && !this.isClosing && this.subflows.length < this.cfg.maxSubflows
-  }
-
-  private openJoin(path: Path, now: Micros): boolean {
+  /** Opens another subflow by `path` now, or says why it cannot be. */
+  openSubflow(path: Path, now: Micros): Subflow | JoinObstacle {
     const first = this.initialTuple
-    // C forbids every join that ends at the initial address and port, through a detour too (RFC 8684 §3.1)
-    if (!this.mayJoin || first === null) return false
+    if (!this.isMptcp || !this.isFullyEstablished || this.isClosed || this.isClosing || first === null) return OBSTACLE_STATE
+    if (this.subflows.length >= this.cfg.maxSubflows) return OBSTACLE_LIMIT
     const remote = path.destination ?? first.remote
     const port = path.destination !== null && path.destinationPort !== 0 ? path.destinationPort : first.remotePort
-    if (this.peerDeniesJoin && !this.endsElsewhere(path, remote, port, first)) return false
+    // C forbids every join that ends at the initial address and port, through a detour too (RFC 8684 §3.1)
+    if (this.peerDeniesJoin && !this.endsElsewhere(path, remote, port, first)) return OBSTACLE_DENIED
     const tuple = this.env.openFlow(path, remote, port)
-    if (tuple === null) return false
+    if (tuple === null) return OBSTACLE_NO_FLOW
     const join = new JoinState(this.env.host.rng())
-    const s = this.addSubflow(path, true, join, (sub) => new TcpEndpoint(this.tcp, tuple, this.env.host.rng(), sub, sub, sub))
+    const tcp = tcpBy(this.tcp, path)
+    const s = this.addSubflow(path, true, join, (sub) => new TcpEndpoint(tcp, tuple, this.env.host.rng(), sub, sub, sub))
+    // §3.2: the id names the address; 0 is the initial subflow's
+    if (tuple.local.equals(first.local)) s.localAddrId = 0
+    else if (this.env.addressId !== undefined) s.localAddrId = this.env.addressId(tuple.local)
     s.ep.connect(now)
-    return true
+    return s
   }
 
   /** Known to end elsewhere than the initial subflow: at an address that the peer itself has announced. A detour leads who knows where. */
@@ -441,7 +454,7 @@ export class MptcpConnection implements SchedulerView {
   private openWaiting(now: Micros): void {
     const paths = this.waiting as Path[]
     this.waiting = null
-    for (const p of paths) this.openJoin(p, now)
+    for (const p of paths) this.openSubflow(p, now)
   }
 
   private reap(now: Micros): void {
@@ -692,4 +705,10 @@ export class MptcpConnection implements SchedulerView {
     this.isMptcp = false
     this.env.counters.MPCurrEstab--
   }
+}
+
+/** TCP by that path: its packets are no larger than the path takes. */
+function tcpBy(tcp: TcpConfig, path: Path): TcpConfig {
+  if (path.mtu === 0) return tcp
+  return { ...tcp, mss4: Math.min(tcp.mss4, path.mtu - HEADERS4), mss6: Math.min(tcp.mss6, path.mtu - HEADERS6) }
 }

@@ -22,6 +22,8 @@ export interface ConnectionEnv {
   readonly arena: Arena
   /** A free tuple for a new subflow towards `remote` by `path`; null: none (no egress, no port, other address family). */
   openFlow(path: Path, remote: IpAddress, remotePort: number): Tuple | null
+  /** The id by which joins from `local` name that address (1-255, RFC 8684 §3.2). Left out: that of the path. */
+  addressId?(local: IpAddress): number
   /** From now on segments of this endpoint's tuple are for it; its connection has to be pumped after them. */
   register(endpoint: TcpEndpoint, connection: MptcpConnection): void
   /** The endpoint has nothing more to say; its tuple is free. */

@@ -41,10 +41,18 @@ export interface Path {
 const NO_DESTINATIONS: readonly AddressSet[] = []
 
 /** Whether connections to `remote` may use `path`, as far as its `destinations` say. */
-export function isServed(path: Path, remote: IpAddress): boolean {
+function isServed(path: Path, remote: IpAddress): boolean {
   const { destinations } = path
   for (const set of destinations) if (set.contains(remote.w0, remote.w1, remote.w2, remote.w3)) return true
   return destinations.length === 0
+}
+
+/** Whether a connection to `remote`, `port` may use `path`: family, destinations, and the mapping that a NAT detour has. */
+export function isPathFor(path: Path, remote: IpAddress, port: number): boolean {
+  const end = path.destination ?? path.source
+  if (end !== null && end.isV4 !== remote.isV4) return false
+  if (path.remote !== null && (path.remote.port !== port || !path.remote.address.equals(remote))) return false
+  return isServed(path, remote)
 }
 
 /** A path with defaults: the server itself, by whatever egress routes there. */

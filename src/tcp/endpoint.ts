@@ -176,6 +176,15 @@ export class TcpEndpoint {
     this.snd.rexmitAt = now + this.cfg.rtoInitUs
   }
 
+  /** Sends the SYN again at once, without taking the wait for a loss: something in the way is known to be ready only now. */
+  repeatSyn(now: Micros): void {
+    const { hs } = this
+    if (this.state !== st.SYN_SENT || hs === null || hs.firstSentAt < 0) return
+    hs.retries = Math.max(1, hs.retries) // which SYN the answer is for, only its timestamp tells
+    hs.isSynDue = true
+    this.snd.rexmitAt = now + this.cfg.rtoInitUs
+  }
+
   /** Passive open, by `HalfOpen.accept`. */
   openPassive(half: HalfOpen, now: Micros): void {
     this.hs = new Handshake(half.peer, half.hasWscale)

@@ -1,0 +1,287 @@
+import type { IpAddress } from '../base/address.js'
+import { type Micros, NEVER } from '../base/time.js'
+import { type MptcpConnection, OBSTACLE_DENIED } from '../mptcp/connection.js'
+import { PHASE_OPEN, type Subflow } from '../mptcp/subflow.js'
+import { isPathFor, type Path } from '../pathmgr/path.js'
+import type { PathCommand, PathEvent, PathManager, PathView, SubflowStats } from '../pathmgr/path-manager.js'
+import { RST_UNSPECIFIED } from '../wire/mptcp-options.js'
+import * as st from '../tcp/state.js'
+import type { Engine } from './engine.js'
+
+/** Decisions that a connection remembers. */
+const LOG_MAX = 32
+/** Rounds of events and commands in one step: a manager that always wants more is stopped. */
+const ROUNDS_MAX = 16
+
+const CAUSES: Readonly<Record<number, string>> = {
+  [st.CAUSE_FIN]: 'closed by the server',
+  [st.CAUSE_RESET]: 'reset by the server or on the way',
+  [st.CAUSE_REFUSED]: 'the join was refused',
+  [st.CAUSE_TIMEOUT]: 'no answer',
+  [st.CAUSE_UNREACHABLE]: 'unreachable',
+  [st.CAUSE_ABORTED]: 'reset by us',
+}
+
+/** One decision of a path manager, for people. */
+export interface PathDecision {
+  /** Since the connection began. */
+  readonly atUs: Micros
+  readonly what: string
+}
+
+/** A subflow as the manager was told last. */
+interface Known {
+  readonly s: Subflow
+  /** The path that it was opened by, as it is now. */
+  path: Path
+  isUp: boolean
+  isSilent: boolean
+  isPeerBackup: boolean
+}
+
+/**
+ * Between one connection that was opened from here and its path manager: finds out what has happened, tells it in order, carries out what
+ * it asks for. Called around each pump, so that a join leaves in the turn in which it became allowed.
+ */
+export class PathControl implements PathView {
+  readonly remote: IpAddress
+  readonly port: number
+  private readonly engine: Engine
+  private readonly conn: MptcpConnection
+  private readonly since: Micros
+  /** null: joins are not allowed yet. */
+  private manager: PathManager | null = null
+  private readonly known: Known[] = []
+  private announced: readonly { readonly id: number; readonly address: IpAddress; readonly port: number }[] = []
+  private wakeAt: Micros = NEVER
+  private readonly commands: PathCommand[] = []
+  private readonly events: PathEvent[] = []
+  private readonly log: PathDecision[] = []
+  private isPlainTold = false
+
+  constructor(engine: Engine, conn: MptcpConnection, remote: IpAddress, port: number, now: Micros) {
+    this.engine = engine
+    this.conn = conn
+    this.remote = remote
+    this.port = port
+    this.since = now
+  }
+
+  nextTimeout(): Micros {
+    return this.wakeAt
+  }
+
+  /** Looks what has happened and lets the manager act. Cheap when nothing has. */
+  step(now: Micros): void {
+    const { conn } = this
+    if (this.manager === null && !this.start(now)) return
+    if (conn.isClosed || conn.isClosing) {
+      this.wakeAt = NEVER
+      this.loseAll()
+      return
+    }
+    this.look()
+    if (this.events.length > 0 || now >= this.wakeAt) this.run(now)
+  }
+
+  /** A path is there or has changed. */
+  onPath(path: Path, now: Micros): void {
+    this.settlePath(path, now)
+    if (this.manager === null || !isPathFor(path, this.remote, this.port)) return
+    this.events.push({ kind: 'path-up', path })
+    this.run(now)
+  }
+
+  /** A path is gone: so are its subflows; the peer is told when no other one has its address. */
+  onPathGone(path: Path, now: Micros): void {
+    for (const known of this.known.filter((one) => one.path.id === path.id && one.s.isLive)) {
+      const { s } = known
+      const id = s.localAddrId
+      s.reset(RST_UNSPECIFIED)
+      this.note(`${path.label} is gone`, now)
+      const isShared = this.conn.subflows.some((o) => o !== s && o.isLive && o.localAddrId === id)
+      if (id !== 0 && !isShared) this.conn.withdraw(id)
+    }
+    if (this.manager === null) return
+    this.look()
+    this.events.push({ kind: 'path-down', path })
+    this.run(now)
+  }
+
+  /** The connection is about to be forgotten: its subflows use no path any more. */
+  close(): void {
+    this.loseAll()
+    this.wakeAt = NEVER
+  }
+
+  /** Why it is carried as it is. */
+  get decisions(): readonly PathDecision[] {
+    return this.log
+  }
+
+  /** For people: why there is no subflow by `path` at the moment; null: there is one. */
+  reason(path: Path, now: Micros): string | null {
+    if (this.known.some((one) => one.path.id === path.id && one.isUp && !one.isSilent)) return null
+    if (!isPathFor(path, this.remote, this.port)) return 'for other destinations'
+    if (this.conn.isClosed || this.conn.isClosing) return 'the connection ends'
+    if (this.manager === null) return this.conn.isMptcp ? 'joins are not allowed yet' : 'the connection is no MPTCP connection'
+    return this.manager.reason(path, now)
+  }
+
+  stats(subflow: number, out: SubflowStats): boolean {
+    const s = this.known.find((one) => one.s.id === subflow)?.s
+    if (s === undefined || !s.isLive) return false
+    const { ep } = s
+    out.bytes = ep.bytesAcked + ep.bytesReceived
+    out.srttUs = ep.srttUs
+    out.segsOut = ep.segsOut
+    out.retransSegs = ep.retransSegs
+    return true
+  }
+
+  // ---------------------------------------------------------------- what has happened
+
+  private start(now: Micros): boolean {
+    const { conn, engine } = this
+    const first = conn.subflows[0]
+    if (first === undefined || !conn.isMptcp || !conn.isFullyEstablished || conn.isClosed) return false
+    this.manager = engine.config.pathManager(this, engine.config.pathLimits)
+    const path = engine.paths.find(first.path.id) ?? first.path
+    this.known.push({ s: first, path, isUp: true, isSilent: false, isPeerBackup: first.isPeerBackup })
+    engine.paths.onUse(path, 1)
+    this.events.push({ kind: 'established', subflow: first.id, path, paths: engine.paths.serving(this.remote, this.port) })
+    this.run(now)
+    return true
+  }
+
+  /** Events from the difference between the connection and what is known of it. */
+  private look(): void {
+    const { known, events, conn } = this
+    for (let i = known.length - 1; i >= 0; i--) {
+      const one = known[i] as Known
+      const { s } = one
+      if (!s.isLive || s.ep.state === st.CLOSED) {
+        known.splice(i, 1)
+        this.engine.paths.onUse(one.path, -1)
+        events.push({ kind: 'subflow-down', subflow: s.id, why: CAUSES[s.ep.cause] ?? 'ended' })
+        continue
+      }
+      if (!one.isUp && s.phase === PHASE_OPEN) {
+        one.isUp = true
+        events.push({ kind: 'subflow-up', subflow: s.id })
+      }
+      const isSilent = s.stale !== null
+      if (one.isSilent !== isSilent) {
+        one.isSilent = isSilent
+        events.push({ kind: isSilent ? 'subflow-silent' : 'subflow-back', subflow: s.id })
+      }
+      if (one.isPeerBackup !== s.isPeerBackup) {
+        one.isPeerBackup = s.isPeerBackup
+        events.push({ kind: 'priority', subflow: s.id, isBackup: s.isPeerBackup })
+      }
+    }
+    if (conn.addresses !== null) this.lookAtAddresses(conn.addresses.peer)
+  }
+
+  private lookAtAddresses(peer: readonly { readonly id: number; readonly address: IpAddress; readonly port: number }[]): void {
+    const before = this.announced
+    if (before.length === peer.length && peer.every((a, i) => before[i] === a)) return
+    for (const a of before) if (!peer.includes(a)) this.events.push({ kind: 'withdrawn', id: a.id })
+    for (const a of peer) {
+      if (!before.includes(a)) this.events.push({ kind: 'announced', id: a.id, address: a.address, port: a.port })
+    }
+    this.announced = [...peer]
+  }
+
+  /** What a change of a path means for the subflows by it, whatever the manager thinks. */
+  private settlePath(path: Path, now: Micros): void {
+    for (const one of this.known) {
+      if (one.path.id !== path.id) continue
+      const old = one.path
+      one.path = path
+      const isSame = sameEnd(old, path)
+      if (isSame && old.isTentative && !path.isTentative) one.s.ep.repeatSyn(now)
+      else if (!isSame) one.s.reset(RST_UNSPECIFIED)
+      if (isSame && old.isBackup !== path.isBackup) this.conn.setBackup(one.s, path.isBackup, now)
+    }
+  }
+
+  private loseAll(): void {
+    for (const one of this.known) this.engine.paths.onUse(one.path, -1)
+    this.known.length = 0
+  }
+
+  // ---------------------------------------------------------------- what is done
+
+  private run(now: Micros): void {
+    const { manager, events, commands } = this
+    if (manager === null) return
+    for (let round = 0; round < ROUNDS_MAX; round++) {
+      const event = events.shift() ?? null
+      if (event === null && round > 0) return
+      this.wakeAt = manager.handle(event, now, commands)
+      for (const command of commands) this.execute(command, now)
+      commands.length = 0
+    }
+    this.wakeAt = now
+  }
+
+  private execute(command: PathCommand, now: Micros): void {
+    const { conn } = this
+    switch (command.kind) {
+      case 'open':
+        this.open(command.path, command.why, now)
+        return
+      case 'close': {
+        const s = conn.subflows.find((o) => o.id === command.subflow)
+        if (s === undefined || !s.isLive) return
+        this.note(`close ${s.path.label}: ${command.why}`, now)
+        s.reset(RST_UNSPECIFIED)
+        this.look()
+        return
+      }
+      case 'set-backup': {
+        const s = conn.subflows.find((o) => o.id === command.subflow)
+        if (s === undefined) return
+        this.note(`${s.path.label} is ${command.isBackup ? 'now' : 'no longer'} backup`, now)
+        conn.setBackup(s, command.isBackup, now)
+        return
+      }
+      case 'announce':
+        conn.announce(command.id, command.address, command.port)
+        return
+      case 'withdraw':
+        conn.withdraw(command.id)
+    }
+  }
+
+  private open(path: Path, why: string, now: Micros): void {
+    const s = this.conn.openSubflow(path, now)
+    if (typeof s === 'string') {
+      this.note(`no subflow by ${path.label}: ${s}`, now)
+      this.events.push({ kind: 'refused', path, why: s, isFinal: s === OBSTACLE_DENIED })
+      return
+    }
+    this.note(`open ${path.label}: ${why}`, now)
+    this.known.push({ s, path, isUp: false, isSilent: false, isPeerBackup: false })
+    this.engine.paths.onUse(path, 1)
+    this.events.push({ kind: 'opened', subflow: s.id, path })
+  }
+
+  private note(what: string, now: Micros): void {
+    if (this.log.length === LOG_MAX) this.log.shift()
+    this.log.push({ atUs: now - this.since, what })
+  }
+
+  /** Whoever provides paths learns once that this destination has no use for them. */
+  tellPlain(): void {
+    if (this.isPlainTold) return
+    this.isPlainTold = true
+    this.engine.paths.demand?.onPlain(this.remote, this.port)
+  }
+}
+
+function sameEnd(a: Path, b: Path): boolean {
+  const isSame = (x: IpAddress | null, y: IpAddress | null): boolean => x === y || (x !== null && y !== null && x.equals(y))
+  return isSame(a.source, b.source) && isSame(a.destination, b.destination) && a.destinationPort === b.destinationPort
+}
