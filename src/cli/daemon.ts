@@ -20,7 +20,7 @@ import { Egresses } from './egresses.js'
 import { type CountersReply, JSON_VERSION, type Outcome, type ReloadReply } from './json.js'
 import { hostOptions, hostReport } from './host-options.js'
 import type { Log } from './log.js'
-import { mptcpOptions } from './mptcp-options.js'
+import { mptcpOptions, pathOptions } from './mptcp-options.js'
 import { pathCommands } from './path-commands.js'
 import { Probes } from './probe.js'
 import { ProviderParts } from './provider-parts.js'
@@ -145,6 +145,7 @@ export class Daemon {
     engine.config.heldPerDestination = config.heldPerDestination
     engine.config.sendBuffer = config.sendBuffer
     engine.config.receiveBuffer = config.receiveBuffer
+    Object.assign(engine.config, pathOptions(config))
     engine.config.mptcp = { ...engine.config.mptcp, ...mptcpOptions(config, engine.config.mptcp.tcp) }
     this.log.configure(config.log, config.logFormat)
     await this.detours.reload(from, config)
@@ -199,6 +200,7 @@ async function run(
       stackAddresses: setup.stackAddresses,
       app: { ...base.app, gso },
       mptcp: mptcpConfig(mptcpOptions(config, tcp)),
+      ...pathOptions(config),
       sendBuffer: config.sendBuffer,
       receiveBuffer: config.receiveBuffer,
       heldMax: config.heldConnects,
