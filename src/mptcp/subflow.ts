@@ -215,7 +215,8 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
       return sent
     }
     const accepted = rcv.edge
-    rcv.edge = rcv.rcvNxt + shared.promised
+    // ACKs without a DATA_ACK promise nothing at the data level: measured by that, a window update would be due for ever
+    if (this.phase === PHASE_OPEN) rcv.edge = rcv.rcvNxt + shared.promised
     this.isAckWritten = false
     const sent = ep.pollTransmit(tx, now)
     if (this.isAckWritten) shared.announced = Math.max(shared.announced, shared.dataAck + (rcv.edge - rcv.rcvNxt))

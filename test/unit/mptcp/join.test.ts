@@ -289,3 +289,23 @@ t.test('rfc8684 3.3.3: break before make: all subflows lost, a new one takes ove
   tt.ok(link.client.c.isClosed)
   tt.equal(link.client.counters.BreakBeforeMakeTimeout, 1)
 })
+
+t.test('rfc8684 3.2: a window that opens while the fourth ACK is awaited does not repeat the third for ever', async (tt) => {
+  const link = ready({ capacity: 30_000 })
+  let withheld = 0
+  link.filter = (p) => {
+    if (p.flow !== 1 || p.fromClient || (p.pkt.flags & SYN) !== 0) return PASS
+    withheld++
+    return DROP
+  }
+  link.client.isReading = false
+  link.server.write(pattern(30_000))
+  link.run(100_000)
+  link.client.c.addPath(SECOND, link.now)
+  link.run(12_000)
+  const before = link.seen.length
+  link.client.isReading = true
+  link.run(100_000)
+  tt.ok(withheld > 0 && link.client.received === 30_000)
+  tt.ok(link.seen.length - before < 20, `${link.seen.length - before} segments`)
+})
