@@ -23,7 +23,7 @@ export const ALLOWED_IMPORTS: Readonly<Record<string, readonly string[]>> = {
   tun: ['base'],
   host: ['base'],
   config: ['base'],
-  detour: ['base', 'tun', 'host', 'config', 'pathmgr/path'],
+  detour: ['base', 'tun', 'host', 'config', 'pathmgr/path', 'pathmgr/demand'],
   engine: ['base', 'wire', 'tcp', 'scheduler', 'pathmgr', 'mptcp', 'tun', 'host', 'config', 'detour'],
   cli: ['base', 'wire', 'tcp', 'scheduler', 'pathmgr', 'mptcp', 'tun', 'host', 'config', 'detour', 'engine'],
   index: ['base', 'wire', 'tcp', 'scheduler', 'pathmgr', 'mptcp', 'tun', 'host', 'config', 'detour', 'engine'],
