@@ -291,7 +291,7 @@ t.test('rfc8684 3.3.3: break before make: all subflows lost, a new one takes ove
 })
 
 t.test('rfc8684 3.2: a window that opens while the fourth ACK is awaited does not repeat the third for ever', async (tt) => {
-  const link = ready({ capacity: 30_000 })
+  const link = ready({ capacity: 29_000 })
   let withheld = 0
   link.filter = (p) => {
     if (p.flow !== 1 || p.fromClient || (p.pkt.flags & SYN) !== 0) return PASS
@@ -299,13 +299,16 @@ t.test('rfc8684 3.2: a window that opens while the fourth ACK is awaited does no
     return DROP
   }
   link.client.isReading = false
-  link.server.write(pattern(30_000))
+  link.server.write(pattern(29_000))
   link.run(100_000)
   link.client.c.addPath(SECOND, link.now)
   link.run(12_000)
   const before = link.seen.length
-  link.client.isReading = true
+  // a step that is due for a subflow that has seen no full segment yet, and not for the other one
+  const queue = link.client.c.recvQueue
+  tt.ok(queue.edge() - queue.readyEnd < 1000, 'nearly full')
+  queue.release(queue.base + 600)
   link.run(100_000)
-  tt.ok(withheld > 0 && link.client.received === 30_000)
+  tt.ok(withheld > 0)
   tt.ok(link.seen.length - before < 20, `${link.seen.length - before} segments`)
 })
