@@ -4,6 +4,7 @@ import type { Log } from './log.js'
 
 /** linux/capability.h */
 export const CAP_NET_ADMIN = 12
+export const CAP_NET_RAW = 13
 const CAP_SETPCAP = 8
 
 /** Set for the second start, so that a host which does not let go of capabilities is not asked for ever. */
@@ -25,12 +26,13 @@ export function requireNetAdmin(): void {
  * enough for all that it does: as root it still owns the files and devices of root.
  * This starts the program anew in the same process, for capabilities belong to threads, and Node.js has made some already;
  * so it comes before everything that changes the host. Where the host does not allow it, the daemon goes on as it is.
+ * @param more capabilities that this host needs beside it
  */
-export function reducePrivileges(log: Log): void {
+export function reducePrivileges(log: Log, more: readonly number[] = []): void {
   const isSecond = process.env[MARK] !== undefined
   delete process.env[MARK]
   const { permitted, bounding } = native().capabilities()
-  const only = 2 ** CAP_NET_ADMIN
+  const only = [CAP_NET_ADMIN, ...more].reduce((mask, cap) => mask + 2 ** cap, 0)
   if (isSecond || (permitted === only && bounding === only)) return
   if (process.getuid?.() !== 0 || !hasCap(permitted, CAP_SETPCAP)) {
     log.debug('privileges stay as they are', { permitted, bounding })

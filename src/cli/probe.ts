@@ -34,15 +34,16 @@ export class Probes {
   private readonly families: readonly FamilyPlan[]
   private readonly found = new Map<string, ProbeResult>()
   private queue: Promise<void> = Promise.resolve()
+  private isFirstDone = false
 
   constructor(parts: ProbeParts, families: readonly FamilyPlan[]) {
     this.parts = parts
     this.families = families
   }
 
-  /** What became of the last probe of each egress, null: there was none yet. */
+  /** What became of the last probe of each egress, null: the first ones are under way, or there was none. */
   get results(): readonly ProbeResult[] | null {
-    return this.found.size === 0 ? null : [...this.found.values()]
+    return this.isFirstDone ? [...this.found.values()] : null
   }
 
   /** Resolves when nothing waits any more. */
@@ -60,6 +61,9 @@ export class Probes {
         return probeEgress(this.parts, f, 'default', stack.address)
       })
     }
+    void this.queue.then(() => {
+      this.isFirstDone = true
+    })
   }
 
   /** An egress that was set up. */

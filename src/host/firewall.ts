@@ -13,6 +13,8 @@ export interface Dropper {
   readonly chain: string
   /** The rule's text; null: the chain's policy. */
   readonly rule: string | null
+  /** It stands in a table of iptables-legacy, not of nftables. */
+  readonly isLegacy?: boolean
 }
 
 /** The command that admits our packets, and how it is taken back. */
@@ -61,6 +63,7 @@ export function policyDropper(chains: readonly ChainJson[], family: 4 | 6, tun: 
  */
 export function remedyFor(dropper: Dropper, chains: readonly ChainJson[], tun: string, has: (program: string) => boolean): Remedy {
   const { family, table } = dropper
+  if (dropper.isLegacy === true) return byLegacy(family === 'ip6' ? 'ip6tables-legacy' : 'iptables-legacy', tun)
   if (table === 'firewalld') {
     const zone = (verb: string) => ['firewall-cmd', '--zone=trusted', `--${verb}-interface=${tun}`]
     return { manager: 'firewalld', commands: [zone('add')], undo: [{ kind: 'exec', argv: zone('remove') }] }
@@ -104,6 +107,13 @@ function byIptables(
   }
 }
 
+/** Before all rules of the chain that everything forwarded meets. */
+function byLegacy(program: string, tun: string): Remedy {
+  const rule = (verb: string, direction: string) => [program, verb, 'FORWARD', direction, tun, '-j', 'ACCEPT']
+  const undo = ['-i', '-o'].map((direction) => ({ kind: 'exec' as const, argv: rule('-D', direction) }))
+  return { manager: 'iptables-legacy', commands: [rule('-I', '-i'), rule('-I', '-o')], undo }
+}
+
 function byNft(manager: string, where: Dropper, tun: string): Remedy {
   const { family, table, chain } = where
   const comment = `mptcpd-user ${tun}`
@@ -114,7 +124,7 @@ function byNft(manager: string, where: Dropper, tun: string): Remedy {
 /** `inet filter, chain forward (policy drop)`. */
 export function dropperText(dropper: Dropper): string {
   const how = dropper.rule === null ? 'policy drop' : `rule \`${dropper.rule}\``
-  return `table ${dropper.family} ${dropper.table}, chain ${dropper.chain} (${how})`
+  return `${dropper.isLegacy === true ? 'iptables-legacy, ' : ''}table ${dropper.family} ${dropper.table}, chain ${dropper.chain} (${how})`
 }
 
 /** Lines that trace one probe through the host, both ways, in our own table; and those that end it. */

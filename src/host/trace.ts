@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
 import { join } from 'node:path'
 import { type Dropper, chainsOf, dropperOf, policyDropper, traceLines } from './firewall.js'
+import { legacyDropper, legacyDrops } from './legacy.js'
 import type { HostRunner } from './runner.js'
 import { run } from './runner.js'
 
@@ -12,7 +13,7 @@ const MONITOR_END_MS = 200
 
 /**
  * Lets `probe` send one packet while the kernel reports every rule that it meets. @returns who dropped it (or its answer), null: nobody
- * among the rules of nftables, or no trace is to be had.
+ * among the rules of nftables and iptables-legacy, or no trace is to be had.
  */
 export async function traceProbe(
   runner: HostRunner,
@@ -24,6 +25,7 @@ export async function traceProbe(
 ): Promise<Dropper | null> {
   const { start, stop } = traceLines(tun, family, prefix, port)
   await runner.nft(start)
+  const legacyBefore = await legacyDrops(family)
   const monitor = spawn('nft', ['monitor', 'trace'], { stdio: ['ignore', 'pipe', 'ignore'] })
   let text = ''
   monitor.stdout.setEncoding('utf8').on('data', (part: string) => {
@@ -37,7 +39,11 @@ export async function traceProbe(
   monitor.kill()
   await ended
   await runner.nft(stop)
-  return dropperOf(text, tun) ?? policyDropper(await foreignChains(), family, tun)
+  return (
+    dropperOf(text, tun) ??
+    legacyDropper(legacyBefore, await legacyDrops(family), family) ??
+    policyDropper(await foreignChains(), family, tun)
+  )
 }
 
 /** The host's chains; none when nft cannot list them. */

@@ -2,7 +2,9 @@ import type { Command } from 'commander'
 import type { ConfigSource } from '../../config/source.js'
 import { addConfigFlags, configSourceOf } from '../flags.js'
 import { Log } from '../log.js'
-import { reducePrivileges, requireNetAdmin } from '../privileges.js'
+import { hasLegacyFilter } from '../../host/legacy.js'
+import { FAMILIES } from '../../host/numbers.js'
+import { CAP_NET_RAW, reducePrivileges, requireNetAdmin } from '../privileges.js'
 
 /** How long the program may take to end by itself when its work is done. */
 const LINGER_MS = 1000
@@ -27,7 +29,8 @@ async function runDaemon(source: ConfigSource): Promise<number> {
   const config = source.load()
   const log = new Log(config.log, config.logFormat)
   requireNetAdmin()
-  if (!config.keepPrivileges) reducePrivileges(log)
+  const hasLegacy = config.probe && FAMILIES.some(hasLegacyFilter)
+  if (!config.keepPrivileges) reducePrivileges(log, hasLegacy ? [CAP_NET_RAW] : [])
   const { serve } = await import('../serve.js') // the other commands start without it
   const code = await serve(source, log)
   // Everything is undone. Whatever still holds the event loop must not hold whoever waits for the end.

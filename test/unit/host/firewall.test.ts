@@ -1,5 +1,6 @@
 import t from 'tap'
-import { chainsOf, dropperOf, dropperText, policyDropper, remedyFor, traceLines } from '../../../src/host/firewall.js'
+import { chainsOf, type Dropper, dropperOf, dropperText, policyDropper, remedyFor, traceLines } from '../../../src/host/firewall.js'
+import { dropsOf, legacyDropper } from '../../../src/host/legacy.js'
 
 const TRACE = `trace id d629aa82 inet mptcpd_user_tun0 trace_out packet: iif "tun0" ip saddr 198.18.0.2
 trace id d629aa82 inet mptcpd_user_tun0 trace_out policy accept
@@ -64,5 +65,29 @@ t.test('the trace looks at one probe only', (t) => {
   t.equal(start.length, 5)
   t.ok(start.slice(2).every((line) => line.includes('ip6 ') && line.includes('nftrace')))
   t.equal(stop.length, 2)
+  t.end()
+})
+
+t.test('iptables-legacy: whoever counted the probe is named, and admits us before its other rules', (t) => {
+  const save = (policy: number, rule: number) => `# Generated
+*filter
+:INPUT ACCEPT [9:900]
+:FORWARD DROP [${policy}:40]
+:DOCKER-USER - [0:0]
+[3:120] -A FORWARD -j DOCKER-USER
+[${rule}:40] -A DOCKER-USER -i tun0 -m comment --comment "a b" -j REJECT --reject-with icmp-port-unreachable
+COMMIT
+`
+  const before = dropsOf(save(1, 7))
+  t.equal(legacyDropper(before, before, 4), null)
+  const policy = legacyDropper(before, dropsOf(save(2, 7)), 4)
+  t.same(policy, { family: 'ip', table: 'filter', chain: 'FORWARD', rule: null, isLegacy: true })
+  t.match(legacyDropper(before, dropsOf(save(1, 8)), 6), { family: 'ip6', chain: 'DOCKER-USER', rule: /-j REJECT/ })
+  const remedy = remedyFor(policy as Dropper, [], 'tun0', () => true)
+  t.same(remedy.commands, [
+    ['iptables-legacy', '-I', 'FORWARD', '-i', 'tun0', '-j', 'ACCEPT'],
+    ['iptables-legacy', '-I', 'FORWARD', '-o', 'tun0', '-j', 'ACCEPT'],
+  ])
+  t.match(dropperText(policy as Dropper), /^iptables-legacy, table ip filter, chain FORWARD \(policy drop\)$/)
   t.end()
 })
