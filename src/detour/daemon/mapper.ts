@@ -147,9 +147,13 @@ export class Mapper {
     }
   }
 
-  /** What each mapping carried, and how many flows it has now. @throws {MptcpError} ERR_HOST_COMMAND */
+  /** What each mapping carried, and how many flows it has now; while the table is being mended nothing is known. */
   async usage(): Promise<(lease: Lease) => { usage: Usage | null; flows: number }> {
-    const [traffic, flows] = await Promise.all([this.kernel.readTraffic(), this.kernel.readFlows()])
+    const none = { up: new Map<number, Traffic>(), down: new Map<number, Traffic>() }
+    const [traffic, flows] = await Promise.all([
+      this.kernel.readTraffic().catch(() => none),
+      this.kernel.readFlows().catch(() => new Map<number, number>()),
+    ])
     return (lease) => ({ usage: this.usageOf(lease.number, traffic), flows: flows.get(lease.number) ?? 0 })
   }
 

@@ -63,7 +63,11 @@ export class Sockets {
 
   private async add(text: string): Promise<void> {
     const address = parseAddress(text)
-    const socket = createSocket({ type: address.isV4 ? 'udp4' : 'udp6', ipv6Only: !address.isV4 })
+    const family = address.isV4 ? 4 : 6
+    // What is sent to is an address always; looking it up would take another turn of the event loop for each datagram.
+    const lookup = (name: string, _options: unknown, found: (error: null, address: string, family: number) => void) =>
+      found(null, name, family)
+    const socket = createSocket({ type: address.isV4 ? 'udp4' : 'udp6', ipv6Only: !address.isV4, lookup })
     await new Promise<void>((resolve, reject) => {
       socket.once('error', reject)
       socket.bind({ port: this.port, address: text, exclusive: true }, () => {
