@@ -2,7 +2,7 @@ import type { IpAddress } from '../base/address.js'
 import { type Micros, NEVER } from '../base/time.js'
 import { type MptcpConnection, OBSTACLE_DENIED } from '../mptcp/connection.js'
 import { PHASE_OPEN, type Subflow } from '../mptcp/subflow.js'
-import { isPathFor, type Path } from '../pathmgr/path.js'
+import { isDerived, isPathFor, type Path } from '../pathmgr/path.js'
 import type { PathCommand, PathEvent, PathManager, PathView, SubflowStats } from '../pathmgr/path-manager.js'
 import { RST_UNSPECIFIED } from '../wire/mptcp-options.js'
 import * as st from '../tcp/state.js'
@@ -94,7 +94,7 @@ export class PathControl implements PathView {
 
   /** A path is gone: so are its subflows; the peer is told when no other one has its address. */
   onPathGone(path: Path, now: Micros): void {
-    for (const known of this.known.filter((one) => one.path.id === path.id && one.s.isLive)) {
+    for (const known of this.known.filter((one) => isDerived(one.path.id, path.id) && one.s.isLive)) {
       const { s } = known
       const id = s.localAddrId
       s.reset(RST_UNSPECIFIED)
@@ -103,8 +103,8 @@ export class PathControl implements PathView {
       if (id !== 0 && !isShared) this.conn.withdraw(id)
     }
     if (this.manager === null) return
-    this.look()
     this.events.push({ kind: 'path-down', path })
+    this.look()
     this.run(now)
   }
 

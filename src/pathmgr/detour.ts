@@ -1,6 +1,6 @@
 import type { IpAddress } from '../base/address.js'
 import { type Micros, NEVER, US_PER_S } from '../base/time.js'
-import type { Path } from './path.js'
+import { isToAnnounced, type Path, toAnnounced } from './path.js'
 import { type PathCommand, type PathEvent, type PathLimits, type PathManager, type PathView, SubflowStats } from './path-manager.js'
 import { Replacement } from './replacement.js'
 import { Route } from './route.js'
@@ -29,7 +29,7 @@ export class DetourManager implements PathManager {
   private readonly view: PathView
   private readonly limits: PathLimits
   private readonly replacement: Replacement
-  /** By path id; announced addresses have the negative of theirs. */
+  /** By path id. */
   private readonly routes = new Map<number, Route>()
   private isStarted = false
   /** The default path, for joins to announced addresses. */
@@ -91,7 +91,7 @@ export class DetourManager implements PathManager {
         this.onAnnounced(event.id, event.address, event.port)
         return
       case 'withdrawn':
-        this.drop(-event.id)
+        if (this.base !== null) this.drop(toAnnounced(this.base, event.id, this.view.remote, 0).id)
         return
       default:
         this.onSubflow(event, now, out)
@@ -135,8 +135,7 @@ export class DetourManager implements PathManager {
 
   private onAnnounced(id: number, address: IpAddress, port: number): void {
     if (this.base === null) return
-    const label = `${this.base.label} to ${address}`
-    this.onPath({ ...this.base, id: -id, kind: 'default', label, destination: address, destinationPort: port })
+    this.onPath(toAnnounced(this.base, id, address, port))
   }
 
   private drop(id: number): void {
@@ -212,13 +211,13 @@ export class DetourManager implements PathManager {
 }
 
 function placeOf(path: Path): Place {
-  if (path.id < 0) return 'announced'
+  if (isToAnnounced(path)) return 'announced'
   return path.kind === 'default' || path.kind === 'static' ? 'always' : 'extra'
 }
 
 /** Those that need no mapping first, then in the order in which they came; one that failed last. */
 function byPreference(a: Route, b: Route): number {
-  return Number(a.failures > 0) - Number(b.failures > 0) || rank(a.path) - rank(b.path) || Math.abs(a.path.id) - Math.abs(b.path.id)
+  return Number(a.failures > 0) - Number(b.failures > 0) || rank(a.path) - rank(b.path) || a.path.id - b.path.id
 }
 
 function rank(path: Path): number {

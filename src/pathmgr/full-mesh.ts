@@ -1,10 +1,8 @@
+import type { IpAddress } from '../base/address.js'
 import { type Micros, NEVER } from '../base/time.js'
-import type { Path } from './path.js'
+import { isDerived, isToAnnounced, type Path, toAnnounced } from './path.js'
 import type { PathCommand, PathEvent, PathLimits, PathManager, PathView } from './path-manager.js'
 import { Route } from './route.js'
-
-/** The default and all others to all addresses: ids of combinations with an announced address lie beyond. */
-const STRIDE = 1 << 16
 
 /**
  * A subflow by each path to each address of the peer, as `ip mptcp endpoint ... fullmesh` does; `extraSubflows` bounds those beyond the
@@ -14,7 +12,7 @@ export class FullMeshManager implements PathManager {
   readonly name = 'full-mesh'
   private readonly limits: PathLimits
   private readonly paths = new Map<number, Path>()
-  private readonly announced = new Map<number, Partial<Path>>()
+  private readonly announced = new Map<number, { readonly address: IpAddress; readonly port: number }>()
   private readonly routes = new Map<number, Route>()
   private isStarted = false
 
@@ -64,7 +62,7 @@ export class FullMeshManager implements PathManager {
         this.paths.delete(event.path.id)
         break
       case 'announced':
-        this.announced.set(event.id, { destination: event.address, destinationPort: event.port })
+        this.announced.set(event.id, event)
         break
       case 'withdrawn':
         this.announced.delete(event.id)
@@ -97,8 +95,8 @@ export class FullMeshManager implements PathManager {
       wanted.set(path.id, path)
       if (path.destination !== null) continue
       for (const [id, to] of this.announced) {
-        const key = path.id + STRIDE * id
-        wanted.set(key, { ...path, ...to, id: key, label: `${path.label} to ${to.destination}` })
+        const derived = toAnnounced(path, id, to.address, to.port)
+        wanted.set(derived.id, derived)
       }
     }
     for (const id of this.routes.keys()) if (!wanted.has(id)) this.routes.delete(id)

@@ -47,6 +47,24 @@ function isServed(path: Path, remote: IpAddress): boolean {
   return destinations.length === 0
 }
 
+/** Distance between the ids of a path to the server's own address and to addresses that it announces. */
+const STRIDE = 1 << 20
+
+/** `path` to an address that the peer has announced under `id` (1-255). Its own id is derived, see `isDerived`. */
+export function toAnnounced(path: Path, id: number, address: IpAddress, port: number): Path {
+  return { ...path, id: path.id + STRIDE * id, label: `${path.label} to ${address}`, destination: address, destinationPort: port }
+}
+
+/** Whether a path id stands for the path `id`, to the server's own or to an announced address. */
+export function isDerived(pathId: number, id: number): boolean {
+  return pathId % STRIDE === id
+}
+
+/** Whether the path leads to an address that the peer has announced. */
+export function isToAnnounced(path: Path): boolean {
+  return path.id >= STRIDE
+}
+
 /** Whether a connection to `remote`, `port` may use `path`: family, destinations, and the mapping that a NAT detour has. */
 export function isPathFor(path: Path, remote: IpAddress, port: number): boolean {
   const end = path.destination ?? path.source
