@@ -37,6 +37,11 @@ export interface TcpConfig {
    * bounded by the rate in any case.
    */
   readonly pacing: boolean
+  /**
+   * Full segments that time out twice in a row are cut, and the largest size that passes is searched (RFC 4821, RFC 8899; Linux
+   * tcp_mtu_probing). What ICMP says counts in any case.
+   */
+  readonly mtuProbing: boolean
   readonly congestion: CongestionFactory
   readonly flights: FlightPool
 }
@@ -63,6 +68,7 @@ export function tcpConfig(over: Partial<TcpConfig> = {}): TcpConfig {
     ttl: 64,
     ecn: 'accept',
     pacing: true,
+    mtuProbing: true,
     congestion: cubic,
     flights: new FlightPool(),
     ...over,

@@ -13,8 +13,9 @@ import { ACK_NONE, ON_CONTINUE, ON_RESET, type SegmentSink, type SegmentSource, 
 import type { HalfOpen } from './half-open.js'
 import { Handshake, NOTHING_SETTLED, type Negotiated } from './handshake.js'
 import { adopt, establish, onSynSent, onSynTimeout, sendSyn } from './opening.js'
+import { lowerMtu, onMtuAck, onTooBig, suspectBlackHole } from './pmtud.js'
 import { Receiver } from './receiver.js'
-import { echoedMs, TS_LEN } from './segment-writer.js'
+import { echoedMs } from './segment-writer.js'
 import { Sender } from './sender.js'
 import * as st from './state.js'
 import { sendAck, sendNew, sendProbe, sendReset, sendRetransmission, sendTailProbe } from './transmit.js'
@@ -227,10 +228,7 @@ export class TcpEndpoint {
 
   /** The path's MTU as learnt from ICMP or configuration; never raises the MSS above what the SYNs settled. */
   setMtu(mtu: number): void {
-    const payload = mtu - (this.tuple.local.isV4 ? 40 : 60) - (this.hasTimestamps ? TS_LEN : 0)
-    if (payload >= this.mss || payload < 64) return
-    this.mss = payload
-    this.snd.onMssChange()
+    lowerMtu(this, mtu)
   }
 
   /** An ICMP error that quotes a segment of ours beginning at `seqOff` (RFC 5927 §4: must lie in the flight). */
@@ -238,7 +236,7 @@ export class TcpEndpoint {
     const seqOff = unwrap(this.snd.sndUna, this.iss, seqRaw)
     if (this.state === st.SYN_SENT ? seqOff !== 0 : seqOff < this.snd.sndUna || seqOff >= this.snd.sndNxt) return
     if (kind === ICMP_TOO_BIG) {
-      if (mtu > 0) this.setMtu(Math.max(mtu, this.tuple.local.isV4 ? 552 : 1280))
+      onTooBig(this, mtu)
       return
     }
     // RFC 1122 §4.2.3.9: soft errors end nothing but a connection attempt
@@ -330,6 +328,7 @@ export class TcpEndpoint {
     const isDup = pkt.payLen === 0 && ackOff === una && snd.outstanding > 0 && snd.sndEdge === edgeBefore && (pkt.flags & FIN) === 0
     const echoMs = this.hasTimestamps && opts.hasTs ? echoedMs(this, opts.tsEcr, now) : -1
     const acked = snd.onAck(ackOff, opts, this.iss, isDup, echoMs, this.mss, this.ext, now)
+    if (snd.pmtu !== null) onMtuAck(this, snd.pmtu, now)
     if (acked > 0 || isDup || opts.sackCount > 0) this.events |= st.EV_ACKED
     if (acked > 0) this.source.acked(ackOff, now)
     // an open window ends the probing and its back-off; the next poll sends
@@ -471,6 +470,7 @@ export class TcpEndpoint {
     }
     if (this.snd.flight !== null) {
       this.snd.onRto(this.mss, now)
+      suspectBlackHole(this, now)
       this.ext.onRto(this.retries, now)
       return
     }

@@ -99,7 +99,7 @@ export function establish(ep: TcpEndpoint, opts: TcpOptions, ackOff: SeqOff, now
     ep.snd.onAck(ackOff, NO_OPTIONS, ep.iss, false, -1, ep.mss, ep.ext, now)
     ep.source.acked(ackOff, now)
   }
-  ep.snd.onMssChange()
+  ep.snd.onMssChange(0)
 }
 
 /** What the handshake tells about the path. */

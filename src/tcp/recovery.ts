@@ -127,7 +127,7 @@ export class Recovery {
       count = Math.min(ssthresh - pipe, count)
     }
     if (this.prrOut === 0) count = Math.max(count, mss) // one segment at least on entering
-    return pipe + Math.max(0, count)
+    return Math.max(mss, pipe + count, pipe) // a segment at least, also when all that was sent is known to have left
   }
 
   onSent(len: number): void {

@@ -257,7 +257,24 @@ export class Flight extends Records {
     this.markLost(this.head)
   }
 
-  /** Timeout, or a smaller MSS: nothing of what is not SACKed is believed to be in the network any more. */
+  /** Length of the oldest record: how large what is sent again was, unless it was cut since. */
+  get headLen(): number {
+    return this.count === 0 ? 0 : this.endOf(this.head) - this.start
+  }
+
+  /** Whether byte `at`, which is in flight, was found lost and not sent again. */
+  isLostAt(at: SeqOff): boolean {
+    return ((this.flags[this.find(at)] as number) & (LOST | RETRANS)) === LOST
+  }
+
+  /** The path takes no more than `max` bytes a segment: records that are longer count as lost. */
+  markLongerLost(max: number): void {
+    for (let i = this.head; i < this.head + this.count; i++) {
+      if (((this.flags[i] as number) & SACKED) === 0 && this.endOf(i) - (this.starts[i] as number) > max) this.markLost(i)
+    }
+  }
+
+  /** Timeout: nothing of what is not SACKed is believed to be in the network any more. */
   markAllLost(): void {
     // RFC 2018 §8: the receiver reneged when the oldest byte was SACKed and still is not acknowledged
     const reneged = this.count > 0 && ((this.flags[this.head] as number) & SACKED) !== 0

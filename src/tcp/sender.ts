@@ -4,6 +4,7 @@ import type { TcpOptions } from '../wire/tcp-options.js'
 import { AckSample, type CongestionController, SSTHRESH_MAX } from './cc/controller.js'
 import type { TcpConfig } from './config.js'
 import type { SeqOff, TcpExtension } from './extension.js'
+import type { PathMtu } from './pmtud.js'
 import { RttEstimator } from './rtt.js'
 import { DUP_THRESH } from './recovery.js'
 import { aged, isReorderingSeen, REORDER_FRESH, type ReorderMemory, withReorderingSeen } from './reorder-memory.js'
@@ -44,6 +45,8 @@ export class Sender {
   isSillyAllowed = false
   /** RTO, zero-window probe or SYN timer: they exclude each other. */
   rexmitAt: Micros = NEVER
+  /** Null while segments are as large as the SYNs settled. */
+  pmtu: PathMtu | null = null
   private reorder: ReorderMemory = REORDER_FRESH
   /** Last transmission of payload or FIN, in milliseconds (a small integer needs no box); 0: never. */
   private lastSentMs = 0
@@ -304,9 +307,17 @@ export class Sender {
   /** Loss by time; enters fast recovery. */
   private detect(flight: Flight, flightBefore: number, mss: number, ext: TcpExtension, now: Micros): number {
     const recovery = flight.recovery
-    const lost = recovery.detect(flight, recovery.reorderWindowUs(flight, this.rtt, this.reorder, mss), ext, now)
+    let lost = recovery.detect(flight, recovery.reorderWindowUs(flight, this.rtt, this.reorder, mss), ext, now)
+    if (lost > 0 && this.pmtu !== null) lost -= this.lostProbeLen(this.pmtu, flight)
     if (lost > 0 && recovery.isOpen) recovery.enter(flight, this.cc, flightBefore, mss, now)
     return lost
+  }
+
+  /** Bytes of the MTU probe if it was found lost just now: that says nothing about congestion (RFC 4821 §7.5). */
+  private lostProbeLen(pmtu: PathMtu, flight: Flight): number {
+    if (pmtu.probeAt < this.sndUna || pmtu.isProbeLost || !flight.isLostAt(pmtu.probeAt)) return 0
+    pmtu.isProbeLost = true
+    return pmtu.probeEnd - pmtu.probeAt
   }
 
   /** Loss without SACK: three duplicate ACKs, and the next hole at each partial ACK (RFC 6582 §3.2). */
@@ -398,13 +409,14 @@ export class Sender {
     if (flight === null) return
     flight.recovery.enterLoss(flight, this.cc, mss, now)
     flight.markAllLost()
+    if (this.pmtu !== null) this.pmtu.isProbeLost = true
     this.rtt.backoff++
     this.rexmitAt = now + this.rtt.rtoUs(this.cfg)
   }
 
-  /** The MSS fell: what is in flight may be too large for the path and is cut again, without a congestion event (RFC 1191 §6.5). */
-  onMssChange(): void {
-    this.flight?.markAllLost()
+  /** Segments of more than `max` bytes are too large for the path: they are cut again, without a congestion event (RFC 1191 §6.5). */
+  onMssChange(max: number): void {
+    this.flight?.markLongerLost(max)
   }
 
   /** After an idle period longer than an RTO the window is stale (RFC 5681 §4.1). */

@@ -4,6 +4,7 @@ import { ACK, CWR, ECE, FIN, PSH, RST } from '../wire/tcp.js'
 import { DUE_RST, DUE_PROBE, DUE_TLP, ECN_OK, ECE_DUE, CWR_DUE, ONLY_SYNACK, ECN_ECT0 } from './bits.js'
 import type { TcpEndpoint } from './endpoint.js'
 import { KIND_ACK3, KIND_DATA, KIND_FIN, KIND_PURE_ACK, KIND_RST, Run, type SeqOff } from './extension.js'
+import type { PathMtu } from './pmtud.js'
 import { burstMax, closeSegment, openSegment, segmentPayload } from './segment-writer.js'
 import * as st from './state.js'
 
@@ -92,9 +93,26 @@ export function sendNew(ep: TcpEndpoint, tx: TxRing, now: Micros): boolean {
     return ep.source.finAt() === snd.sndNxt && snd.mayFin(now) && sendFin(ep, tx, now)
   }
   snd.restartIfIdle(now)
+  if (snd.pmtu !== null && sendMtuProbe(ep, snd.pmtu, tx, pending, now)) return true
   const seg = segmentPayload(ep)
   const n = snd.grant(pending, seg, burstMax(ep, seg), ep.ext.ownsPersist(), now)
   return n > 0 && sendRun(ep, tx, n, pending, now)
+}
+
+/** One segment that is larger than what is known to pass, when it is time for that and nothing else is wrong (RFC 4821 §7.4). */
+function sendMtuProbe(ep: TcpEndpoint, pmtu: PathMtu, tx: TxRing, pending: number, now: Micros): boolean {
+  const { snd } = ep
+  const size = pmtu.wanted(ep.mss, now)
+  if (size === 0 || snd.flight?.isTroubled === true) return false
+  const mss = ep.mss
+  ep.mss = size
+  const seg = segmentPayload(ep)
+  const at = snd.sndNxt
+  const mayGo = pending >= seg && snd.sndEdge - at >= seg && snd.cwndSpace() >= seg && snd.isPacedOut(now)
+  const isSent = mayGo && sendRun(ep, tx, seg, pending, now)
+  ep.mss = mss
+  if (isSent && snd.sndNxt - at >= seg) pmtu.onProbeSent(at, snd.sndNxt, size)
+  return isSent
 }
 
 /** Sends up to `n` of `pending` new bytes. */

@@ -18,6 +18,7 @@ const SYSCTLS: Readonly<Record<string, Setter>> = {
   'net.ipv4.tcp_sack': (s, v) => s.tcp({ sack: isOn(v) }),
   'net.ipv4.tcp_syn_retries': (s, v) => s.tcp({ synRetries: Number(v) }),
   'net.ipv4.tcp_retries2': (s, v) => s.tcp({ dataRetries: Number(v) }),
+  'net.ipv4.tcp_mtu_probing': (s, v) => s.tcp({ mtuProbing: isOn(v) }),
   'net.ipv4.tcp_congestion_control': (s, v) => {
     const congestion = CONGESTION[v]
     return congestion !== undefined && s.tcp({ congestion, pacing: v === 'bbr' })
@@ -55,8 +56,8 @@ export class Settings {
   private mptcpValues: MptcpConfig
 
   constructor(mtu: number) {
-    // Linux paces BBR only, unless the queueing discipline fq does it
-    this.tcpValues = tcpConfig({ mss4: mtu - 40, mss6: mtu - 60, windowScale: 8, nagle: true, pacing: false })
+    // Linux paces BBR only, unless the queueing discipline fq does it, and looks for black holes only when told to
+    this.tcpValues = tcpConfig({ mss4: mtu - 40, mss6: mtu - 60, windowScale: 8, nagle: true, pacing: false, mtuProbing: false })
     this.mptcpValues = mptcpConfig({ tcp: this.tcpValues })
   }
 

@@ -51,7 +51,7 @@ export interface DialogueSetup {
  *     [P.] 1+100 ack 1 win 500 sack 201:301 gso 50              100 bytes at 1
  *
  * Payload bytes are those of `pattern` at their position and are checked in both directions. Unless a test asks for more, there are
- * no timestamps, no window scale, no super-segments and no pacing, NewReno, and the window does not move while the peer's data is being read.
+ * no timestamps, no window scale, no super-segments, no pacing and no search for black holes, NewReno, and the window does not move while the peer's data is being read.
  */
 export class Dialogue {
   now: Micros = 1 * S
@@ -68,7 +68,16 @@ export class Dialogue {
     this.iss = (setup.iss ?? 1_000) | 0
     this.irs = (setup.irs ?? 70_000) | 0
     const [local, remote] = setup.isV6 === true ? [A6, B6] : [A4, B4]
-    const cfg = { timestamps: false, windowScale: 0, gso: false, pacing: false, quickAcks: 0, congestion: newReno, ...setup.cfg }
+    const cfg = {
+      timestamps: false,
+      windowScale: 0,
+      gso: false,
+      pacing: false,
+      mtuProbing: false,
+      quickAcks: 0,
+      congestion: newReno,
+      ...setup.cfg,
+    }
     this.side = new Side({ local, localPort: 40_000, remote, remotePort: 80 }, cfg, setup.capacity ?? 65_535)
   }
 

@@ -154,11 +154,41 @@ t.test('rfc1191 6.5: "too big" lowers the MSS and cuts what is in flight again, 
   t.end()
 })
 
+t.test('rfc1191 5: a router that does not tell its MTU has the next smaller one that links have', (t) => {
+  const d = Dialogue.connected(t)
+  d.write(1460)
+  d.take()
+  for (const mss of [1452, 966, 512, 512]) {
+    d.ep.onIcmp(ICMP_TOO_BIG, 0, raw(d, 1))
+    t.equal(d.ep.mss, mss)
+  }
+  t.end()
+})
+
+t.test('rfc1191 6.5: what fits into the smaller MTU does not go again', (t) => {
+  const d = Dialogue.connected(t)
+  d.write(500)
+  d.expect(`[P.] 1+500 ${W}`)
+  d.write(1460)
+  d.expect(`[P.] 501+1460 ${W}`)
+  d.ep.onIcmp(ICMP_TOO_BIG, 1000, raw(d, 501))
+  t.same(
+    pieces(d.take()).map((p) => [p.at, p.len]),
+    [
+      [501, 960],
+      [1461, 500],
+    ],
+  )
+  t.end()
+})
+
 t.test('rfc8201 4: an IPv6 path has 1280 bytes at least', (t) => {
   const d = Dialogue.connected(t, { isV6: true })
   d.write(1440)
   d.take()
   d.ep.onIcmp(ICMP_TOO_BIG, 100, raw(d, 1))
+  t.equal(d.ep.mss, 1440, 'what says less is discarded')
+  d.ep.onIcmp(ICMP_TOO_BIG, 1280, raw(d, 1))
   t.equal(d.ep.mss, 1220)
   t.end()
 })
