@@ -26,8 +26,14 @@ export function formatPaths(detours: readonly DetourStatus[], paths: Status['pat
     path.kind,
     path.source ?? 'default',
     path.destination ?? 'the server',
-    [...(path.isBackup ? ['backup'] : []), ...(path.cost === 0 ? [] : [`cost ${path.cost}`])].join(', '),
+    String(path.subflows),
+    [
+      ...(path.remote === null ? [] : [`for ${path.remote}`]),
+      ...(path.isTentative ? ['asked for'] : []),
+      ...(path.isBackup ? ['backup'] : []),
+      ...(path.cost === 0 ? [] : [`cost ${path.cost}`]),
+    ].join(', '),
   ])
-  const lines = table([['path', 'kind', 'from', 'to', ''], ...rows])
+  const lines = table([['path', 'kind', 'from', 'to', 'subflows', ''], ...rows])
   return `${[...detours.map(formatDetour), ...(detours.length === 0 ? [] : ['']), ...lines].join('\n')}\n`
 }

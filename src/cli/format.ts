@@ -35,12 +35,15 @@ function connectionLines(c: ConnectionStatus): string[] {
   const kind = c.isMptcp ? 'MPTCP' : c.fallback === null ? 'connecting' : `TCP (${c.fallback})`
   const head = `#${c.id} ${c.application ?? 'library'} -> ${c.destination}  ${c.state}  ${kind}  ${duration(c.ageUs)}`
   if (c.subflows.length === 0) return [head]
-  const total = c.subflows.reduce((sum, s) => sum + s.bytesSent + s.bytesReceived, 0)
-  const rows = c.subflows.map((s) => subflowCells(s, total))
-  return [head, ...table([['path', 'state', 'from', 'to', 'rtt', 'cwnd', 'sent', 'received', 'share', 'retrans'], ...rows], '    ')]
+  const rows = c.subflows.map(subflowCells)
+  return [
+    head,
+    ...table([['path', 'state', 'from', 'to', 'rtt', 'cwnd', 'sent', 'received', 'share', 'retrans'], ...rows], '    '),
+    ...c.unused.map(({ path, why }) => `    not by ${path}: ${why}`),
+  ]
 }
 
-function subflowCells(s: SubflowStatus, total: number): string[] {
+function subflowCells(s: SubflowStatus): string[] {
   return [
     s.path + (s.isBackup ? ' (backup)' : ''),
     s.phase === 'open' || s.phase === 'plain' ? s.state : `${s.state}/${s.phase}`,
@@ -50,7 +53,7 @@ function subflowCells(s: SubflowStatus, total: number): string[] {
     size(s.cwnd),
     size(s.bytesSent),
     size(s.bytesReceived),
-    total === 0 ? '-' : `${Math.round(((s.bytesSent + s.bytesReceived) * 100) / total)} %`,
+    `${Math.round(s.share * 100)} %`,
     String(s.retransSegs),
   ]
 }

@@ -30,10 +30,11 @@ export class PathWatch {
     const now = new Map<string, { readonly sent: number; readonly received: number }>()
     for (const connection of status.connections) {
       for (const s of connection.subflows) {
-        // Ports are used again; a subflow's numbers only grow.
         const key = `${connection.id} ${s.local} ${s.remote}`
-        const old = this.before.get(key) ?? { sent: 0, received: 0 }
-        const [sent, received] = [Math.max(0, s.bytesSent - old.sent), Math.max(0, s.bytesReceived - old.received)]
+        const known = this.before.get(key)
+        // A subflow's numbers only grow: with smaller ones it is another one at the same port.
+        const isSame = known !== undefined && known.sent <= s.bytesSent && known.received <= s.bytesReceived
+        const [sent, received] = isSame ? [s.bytesSent - known.sent, s.bytesReceived - known.received] : [s.bytesSent, s.bytesReceived]
         now.set(key, { sent: s.bytesSent, received: s.bytesReceived })
         const rate = rateOf(s.path)
         const weight = sent + received + 1
