@@ -2,8 +2,6 @@ import t from 'tap'
 import { PathMtu } from '../../../src/tcp/pmtud.js'
 import { Dialogue, MS, S } from './dialogue.js'
 
-const W = 'ack 1 win 65535'
-
 /** Payload lengths of data segments that begin at `at`. */
 function lengthsAt(lines: string[], at: number): number[] {
   return lines.map((line) => Number(new RegExp(`\\] ${at}\\+(\\d+)`).exec(line)?.[1] ?? 0)).filter((len) => len > 0)
