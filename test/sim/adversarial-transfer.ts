@@ -1,5 +1,5 @@
 import { Rng } from '../../src/base/rng.js'
-import { type Micros, US_PER_S } from '../../src/base/time.js'
+import { type Micros, US_PER_MS, US_PER_S } from '../../src/base/time.js'
 import { type Trouble, type Troubles, randomTrouble } from './adversary.js'
 import type { FaultyPathConfig } from './faulty-path.js'
 import type { MptcpSocket } from './mptcp-host.js'
@@ -40,9 +40,12 @@ function direction(rng: Rng, delayUs: Micros, certain: FaultyPathConfig['certain
   }
 }
 
+/** An application that does all at once, or in steps so slow that joins come up meanwhile, or with pauses in which NATs forget. */
 function pace(rng: Rng, len: number): Pace {
-  if (rng.chance(0.8)) return GREEDY
-  return { chunk: Math.max(rng.logUniform(1, 20_000), Math.ceil(len / 100)), pauseUs: rng.logUniform(10, 50_000) }
+  const kind = rng.below(20)
+  if (kind < 10) return GREEDY
+  if (kind === 19) return { chunk: Math.ceil(len / 4), pauseUs: rng.logUniform(1000, 20_000) * US_PER_MS }
+  return { chunk: Math.max(rng.logUniform(1, 20_000), Math.ceil(len / 20)), pauseUs: rng.logUniform(1000, 200_000) }
 }
 
 /**

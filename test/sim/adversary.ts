@@ -117,8 +117,8 @@ const coalescer: Make = (loop, rng) => {
 }
 
 const nat: Make = (loop, rng, natWord) => {
-  const isExpiring = rng.chance(0.3)
-  const box = new Nat(loop, natWord, isExpiring ? rng.logUniform(2000, 60_000) * US_PER_MS : Number.POSITIVE_INFINITY)
+  const isExpiring = rng.chance(0.5)
+  const box = new Nat(loop, natWord, isExpiring ? rng.logUniform(2000, 30_000) * US_PER_MS : Number.POSITIVE_INFINITY)
   let resets = 0
   if (!isExpiring) {
     loop.at(someTime(rng), () => {
