@@ -75,6 +75,7 @@ export class NatClient {
   private holdUntil: Micros = 0
   private holdUs = FIRST_HOLD_US
   private corrections = 0
+  private correctedAt: Micros = 0
   private isStopped = false
 
   /** @param demands shared by all clients of the host */
@@ -330,9 +331,14 @@ export class NatClient {
 
   /** The clock is set, and the same is asked again at once. */
   private onTime(timeUs: number, request: Request<Asked>, now: Micros): void {
-    this.wire.onTime(timeUs, now - request.sentAt)
-    this.counters.corrections++
-    if (++this.corrections > MAX_CORRECTIONS) {
+    // What left before the last correction needs none of its own.
+    if (request.sentAt >= this.correctedAt) {
+      this.wire.onTime(timeUs, now - request.sentAt)
+      this.counters.corrections++
+      this.corrections++
+      this.correctedAt = now
+    }
+    if (this.corrections > MAX_CORRECTIONS) {
       this.lastError = 'the detour does not accept the time of requests: its clock or ours jumps'
       return
     }
