@@ -4,7 +4,7 @@ import type { Namespace } from './lab.js'
 export type Counters = ReadonlyMap<string, number>
 
 /** Absolute values of all SNMP and extension counters of a namespace, since it was made. */
-export async function nstat(ns: Namespace): Promise<Counters> {
+export async function nstat(ns: Pick<Namespace, 'ok'>): Promise<Counters> {
   // -s: no history file, which all namespaces would share.
   const { stdout } = await ns.ok(['nstat', '-azs'])
   const counters = new Map<string, number>()
