@@ -490,6 +490,13 @@ export class MptcpConnection implements SchedulerView {
     this.env.counters.DataFinTx++
   }
 
+  get dataUna(): DataOff {
+    return this.snd.una
+  }
+  get dataNxt(): DataOff {
+    return this.snd.nxt
+  }
+
   /** [data, data + n) left on some subflow. */
   onCommitted(data: DataOff, n: number): void {
     const end = data + n

@@ -179,6 +179,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   get cost(): number {
     return this.path.cost
   }
+  carriedTo: DataOff = 0
   get rtoCount(): number {
     return this.ep.rtoCount
   }
@@ -344,6 +345,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
     this.tx.push(seqOff, run.tag, n, this.declaredSum)
     this.grantOff += n
     this.grantLen -= n
+    if (this.grantOff > this.carriedTo) this.carriedTo = this.grantOff
     c.onCommitted(run.tag, n)
   }
 

@@ -1,6 +1,6 @@
 import type { TxRing } from '../base/rings.js'
 import type { Micros } from '../base/time.js'
-import { Grant } from '../scheduler/scheduler.js'
+import { Grant, REINJECT_DATA_RTO } from '../scheduler/scheduler.js'
 import type { MptcpConnection } from './connection.js'
 import type { DataOff } from './mapping.js'
 import { retransmitOpportunely } from './opportune.js'
@@ -27,6 +27,16 @@ function maskOf(c: MptcpConnection, id: number): number {
   return 0
 }
 
+/** Mask of the subflows that have carried the byte at `off` and still answer, of a scheduler that sends on all. */
+function maskOfCarriers(c: MptcpConnection, off: DataOff): number {
+  let mask = 0
+  for (let i = 0; i < c.subflows.length; i++) {
+    const s = c.subflows[i] as Subflow
+    if (s.isUsable && s.rtoCount === 0 && s.carriedTo > off) mask |= 1 << i
+  }
+  return mask
+}
+
 /** Lets every subflow of the grant send [off, off + len), or as much of it as it can. Returns the bytes that at least one sent. */
 function give(c: MptcpConnection, off: DataOff, len: number, tx: TxRing, now: Micros): number {
   let sent = 0
@@ -47,8 +57,17 @@ export function sendReinjections(c: MptcpConnection, tx: TxRing, now: Micros): v
   const rtx = c.rtx
   while (tx.count < tx.slots && rtx.next(c.snd.una)) {
     const from = rtx.from
+    let exclude = maskOf(c, rtx.except)
+    if (c.scheduler.repeat !== undefined && rtx.cause !== REINJECT_DATA_RTO) {
+      const carriers = maskOfCarriers(c, from)
+      if ((carriers & ~exclude) !== 0) {
+        rtx.sent(rtx.to - from) // others carry it already, and it is theirs to repeat what they lose
+        continue
+      }
+      exclude |= carriers
+    }
     grant.clear()
-    if (!c.scheduler.reinject(c, maskOf(c, rtx.except), rtx.to - from, rtx.cause, now, grant)) return
+    if (!c.scheduler.reinject(c, exclude, rtx.to - from, rtx.cause, now, grant)) return
     const sent = give(c, from, Math.min(grant.len, rtx.to - from), tx, now)
     if (sent > 0) rtx.sent(sent)
   }
@@ -56,10 +75,15 @@ export function sendReinjections(c: MptcpConnection, tx: TxRing, now: Micros): v
 
 /** Hands out new data, a super-segment at a time, until the scheduler waits, the window is full or the ring is. */
 export function sendNew(c: MptcpConnection, tx: TxRing, now: Micros): void {
+  const isRepeating = c.scheduler.repeat !== undefined
   while (tx.count < tx.slots) {
     const pending = pendingNew(c)
-    if (pending <= 0) break
     grant.clear()
+    if (isRepeating && c.scheduler.repeat?.(c, pending, now, grant) === true) {
+      give(c, grant.off, grant.len, tx, now)
+      continue
+    }
+    if (pending <= 0) break
     if (!c.scheduler.select(c, pending, c.snd.edge - c.snd.nxt, now, grant)) break
     give(c, c.snd.nxt, Math.min(grant.len, pending), tx, now)
   }

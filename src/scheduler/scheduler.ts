@@ -20,6 +20,8 @@ export interface SubflowView {
   readonly rtoCount: number
   /** Price of a byte, see `Path.cost`. */
   readonly cost: number
+  /** End of what it has carried of the stream so far: its send pointer, in DataOff. */
+  readonly carriedTo: number
   /** Bytes of new data that congestion and subflow window would let out now. */
   sendSpace(): number
 }
@@ -27,6 +29,9 @@ export interface SubflowView {
 /** The subflows of one connection; the position in the list is the bit in a grant's mask. At most 31. */
 export interface SchedulerView {
   readonly subflows: readonly SubflowView[]
+  /** [dataUna, dataNxt), in DataOff, is on its way on some subflow and not acknowledged at the data level. */
+  readonly dataUna: number
+  readonly dataNxt: number
 }
 
 /** A scheduler's answer: which subflows get the next bytes, each of them the same ones, and how many. A scratch object. */
@@ -35,10 +40,13 @@ export class Grant {
   mask = 0
   /** Bytes, 1-65 535: one mapping is at most that long (RFC 8684 §3.3.1). */
   len = 0
+  /** First byte, in DataOff: for `repeat` only. */
+  off = 0
 
   clear(): void {
     this.mask = 0
     this.len = 0
+    this.off = 0
   }
 }
 
@@ -73,6 +81,11 @@ export interface Scheduler {
   select(view: SchedulerView, pending: number, peerWindow: number, now: Micros, out: Grant): boolean
   /** `len` bytes to be sent again. @param exclude mask of subflows that carry them already. */
   reinject(view: SchedulerView, exclude: number, len: number, cause: ReinjectCause, now: Micros, out: Grant): boolean
+  /**
+   * Only of schedulers that send bytes on purpose more than once: what of [dataUna, dataNxt) goes out on which subflow besides, before
+   * anything new does. @param pending as for `select`, 0: the application has no more. Fills `out`, `off` included.
+   */
+  repeat?(view: SchedulerView, pending: number, now: Micros, out: Grant): boolean
   /** Something happened to subflow `index` of the view. */
   onEvent(event: SubflowEvent, index: number, now: Micros): void
 }

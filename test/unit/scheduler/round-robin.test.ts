@@ -1,14 +1,14 @@
 import t from 'tap'
 import { roundRobin } from '../../../src/scheduler/round-robin.js'
 import { Grant } from '../../../src/scheduler/scheduler.js'
-import { conformance, fake } from './conformance.js'
+import { conformance, fake, viewOf } from './conformance.js'
 
 conformance(t, roundRobin)
 
 t.test('the subflows take turns; one without room is passed over', async (tt) => {
   const s = roundRobin()
   const g = new Grant()
-  const view = { subflows: [fake(), fake({ space: 0 }), fake({ space: 3000 })] }
+  const view = viewOf([fake(), fake({ space: 0 }), fake({ space: 3000 })])
   const masks: number[] = []
   for (let i = 0; i < 4; i++) {
     g.clear()
