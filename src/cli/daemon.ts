@@ -213,7 +213,9 @@ async function run(
   const probes = new Probes({ tun: config.tun, engine, keeper, runner, log, fix: config.fixFirewall }, setup.families)
   const egresses = new Egresses(setup.book, keeper, setup.stackAddresses)
   if (config.probe) egresses.onOpened = (egress) => probes.probe(egress)
-  const detours = new Detours(new ProviderParts({ tun: config.tun, engine, loop, keeper, egresses, families: familiesOf(setup), log }))
+  const parts = new ProviderParts({ tun: config.tun, engine, loop, keeper, egresses, families: familiesOf(setup), log })
+  const detours = new Detours(parts, () => [...engine.connections].flatMap((connection) => connection.control ?? []))
+  engine.paths.demand = detours.demand
   keeper.onChange = (facts) => detours.onHostChange(facts)
   let tellOutcome: (outcome: Outcome) => void = () => {}
   const outcome = new Promise<Outcome>((resolve) => {

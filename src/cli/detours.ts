@@ -1,17 +1,20 @@
+import type { IpAddress } from '../base/address.js'
 import { MptcpError } from '../base/errors.js'
 import { parseAddress } from '../config/address-text.js'
 import type { DaemonConfig } from '../config/daemon-config.js'
-import { type DetourConfig, detourName, detourOfText, parseDestination } from '../config/detour-config.js'
+import { type DetourConfig, detourName, detourOfText, type InterfaceConfig, parseDestination } from '../config/detour-config.js'
 import { parsePathSpec, type PathSpec } from '../config/path-spec.js'
 import { FixedPath } from '../detour/fixed.js'
 import { InterfaceDetour } from '../detour/interface.js'
 import { type InterfaceSpec, linkOf } from '../detour/interface-paths.js'
+import { NatDetour, natSpecOf } from '../detour/nat-detour.js'
 import { OpenVpnDetour } from '../detour/openvpn.js'
 import { readVpnFile } from '../detour/openvpn-file.js'
 import type { DetourProvider, DetourSettings, DetourStatus, ProviderHost } from '../detour/provider.js'
 import { AddressRange } from '../engine/address-range.js'
 import type { HostFacts } from '../host/facts.js'
 import type { Family } from '../host/numbers.js'
+import type { PathDemand } from '../pathmgr/demand.js'
 import { path } from '../pathmgr/path.js'
 
 /** How long the start waits for detours that are about to come up; those that take longer join later. */
@@ -25,17 +28,41 @@ interface Entry {
   readonly provider: DetourProvider
 }
 
+/** A server that connections go to at the moment. */
+interface Destination {
+  readonly remote: IpAddress
+  readonly port: number
+}
+
 /**
  * All that gives paths beyond the default one: started, changed, listed and ended by name. A reload compares what it finds with what
  * the configuration said before, so that what was added or removed by a command stays so.
  */
 export class Detours {
+  /** For the engine: passed on to detours that make paths on demand. */
+  readonly demand: PathDemand
   private readonly host: ProviderHost
+  private readonly destinations: () => readonly Destination[]
   private readonly entries = new Map<string, Entry>()
+  /** Those of the providers that are asked for paths. */
+  private asked: readonly PathDemand[] = []
   private isStopped = false
 
-  constructor(host: ProviderHost) {
+  /** @param destinations where connections go that are there: a detour that is added later is asked for them too */
+  constructor(host: ProviderHost, destinations: () => readonly Destination[]) {
     this.host = host
+    this.destinations = destinations
+    this.demand = {
+      onConnect: (remote, port) => {
+        for (const one of this.asked) one.onConnect(remote, port)
+      },
+      onPlain: (remote, port) => {
+        for (const one of this.asked) one.onPlain(remote, port)
+      },
+      onUse: (path, delta) => {
+        for (const one of this.asked) one.onUse(path, delta)
+      },
+    }
   }
 
   /** Starts what the configuration names, VPNs first, and waits for a while until they work. */
@@ -115,13 +142,20 @@ export class Detours {
     if (this.isStopped) return
     const provider = providerOf(source)
     this.entries.set(provider.name, { source, provider })
+    this.learnAsked()
     provider.start(this.host)
+    if (isPathDemand(provider)) for (const { remote, port } of this.destinations()) provider.onConnect(remote, port)
   }
 
   private async end(name: string): Promise<void> {
     const entry = this.entries.get(name)
     this.entries.delete(name)
     await entry?.provider.stop()
+    this.learnAsked()
+  }
+
+  private learnAsked(): void {
+    this.asked = [...this.entries.values()].map((entry) => entry.provider).filter(isPathDemand)
   }
 
   private known(name: string): Entry {
@@ -160,8 +194,8 @@ export function interfacesOf(
   facts: HostFacts,
 ): { readonly family: Family; readonly device: string; readonly gateway: string | null }[] {
   return sourcesOf(config).flatMap((source) => {
-    const spec = interfaceSpecOf(source)
-    const link = spec === null ? null : linkOf(spec.source, facts)
+    const spec = 'type' in source ? (source.type === 'interface' ? interfaceSpecOf(source) : null) : source
+    const link = spec === null || spec.source === null ? null : linkOf(spec.source, facts)
     if (spec === null || link === null) return []
     const only = spec.gateway ?? spec.destination
     const served = families.filter((family) => only === null || only.isV4 === (family === 4))
@@ -172,6 +206,10 @@ export function interfacesOf(
 /** Everything that a configuration gives paths by. */
 function sourcesOf(config: DaemonConfig): Source[] {
   return [...config.paths.map(parsePathSpec), ...config.detour]
+}
+
+function isPathDemand(provider: DetourProvider | (DetourProvider & PathDemand)): provider is DetourProvider & PathDemand {
+  return 'onConnect' in provider
 }
 
 function isVpn(source: Source): boolean {
@@ -191,35 +229,28 @@ function contentOf(source: Source): string {
   return JSON.stringify('type' in source ? { ...source, backup: false, cost: 0 } : source.label)
 }
 
-/** What a source says about an interface, null: it is no interface. */
-function interfaceSpecOf(source: Source): InterfaceSpec | null {
-  const settings = settingsOf(source)
-  if (!('type' in source)) {
-    const { label, gateway, destination, destinationPort } = source
-    if (source.source === null) return null
-    return { label, kind: 'static', source: source.source, gateway, destination, destinationPort, destinations: [], mtu: 0, ...settings }
-  }
-  if (source.type !== 'interface') return null
-  const gateway = source.gateway === undefined ? null : parseAddress(source.gateway)
-  const to = { destination: null, destinationPort: 0, destinations: destinationsOf(source) }
-  return { label: detourName(source), kind: 'interface', source: source.device, gateway, ...to, mtu: source.mtu, ...settings }
-}
-
 function destinationsOf(source: DetourConfig): AddressRange[] {
   return source.destinations.map(parseDestination).map((prefix) => new AddressRange(prefix.address, prefix.len))
 }
 
 function providerOf(source: Source): DetourProvider {
-  const spec = interfaceSpecOf(source)
-  if (spec !== null) return new InterfaceDetour(spec)
-  if (!('type' in source)) {
-    const { label, destination, destinationPort } = source
-    return new FixedPath(path({ kind: 'static', label, destination, destinationPort }))
-  }
-  if (source.type === 'openvpn') {
-    const { file, scripts, mtu } = source
-    const destinations = destinationsOf(source)
-    return new OpenVpnDetour({ name: detourName(source), file, allowScripts: scripts, destinations, mtu, ...settingsOf(source) })
-  }
-  throw new MptcpError('ERR_CONFIG', 'NAT detours')
+  if (!('type' in source)) return handMade(source)
+  if (source.type === 'nat') return new NatDetour(natSpecOf(source))
+  if (source.type === 'interface') return new InterfaceDetour(interfaceSpecOf(source))
+  const { file, scripts, mtu } = source
+  const destinations = destinationsOf(source)
+  return new OpenVpnDetour({ name: detourName(source), file, allowScripts: scripts, destinations, mtu, ...settingsOf(source) })
+}
+
+function handMade(spec: PathSpec): DetourProvider {
+  const { label, source, gateway, destination, destinationPort } = spec
+  if (source === null) return new FixedPath(path({ kind: 'static', label, destination, destinationPort }))
+  const to = { destination, destinationPort, destinations: [] }
+  return new InterfaceDetour({ label, kind: 'static', source, gateway, ...to, mtu: 0, ...settingsOf(spec) })
+}
+
+function interfaceSpecOf(detour: InterfaceConfig): InterfaceSpec {
+  const gateway = detour.gateway === undefined ? null : parseAddress(detour.gateway)
+  const to = { destination: null, destinationPort: 0, destinations: destinationsOf(detour) }
+  return { label: detourName(detour), kind: 'interface', source: detour.device, gateway, ...to, mtu: detour.mtu, ...settingsOf(detour) }
 }
