@@ -1,6 +1,7 @@
 import type { IpAddress } from '../base/address.js'
 import { type Micros, NEVER } from '../base/time.js'
 import { type MptcpConnection, OBSTACLE_DENIED } from '../mptcp/connection.js'
+import { FB_NONE } from '../mptcp/fallback.js'
 import { PHASE_OPEN, type Subflow } from '../mptcp/subflow.js'
 import { isDerived, isPathFor, type Path } from '../pathmgr/path.js'
 import type { PathCommand, PathEvent, PathManager, PathView, SubflowStats } from '../pathmgr/path-manager.js'
@@ -37,6 +38,8 @@ interface Known {
   isUp: boolean
   isSilent: boolean
   isPeerBackup: boolean
+  /** Its end would be a failure of the path. */
+  isFault: boolean
 }
 
 /**
@@ -57,7 +60,8 @@ export class PathControl implements PathView {
   private readonly commands: PathCommand[] = []
   private readonly events: PathEvent[] = []
   private readonly log: PathDecision[] = []
-  private isPlainTold = false
+  /** Paths were asked for, and the answer has not turned out to be useless. */
+  private isDemanded = false
 
   constructor(engine: Engine, conn: MptcpConnection, remote: IpAddress, port: number, now: Micros) {
     this.engine = engine
@@ -84,12 +88,16 @@ export class PathControl implements PathView {
     if (this.events.length > 0 || now >= this.wakeAt) this.run(now)
   }
 
-  /** A path is there or has changed. */
-  onPath(path: Path, now: Micros): void {
-    this.settlePath(path, now)
-    if (this.manager === null || !isPathFor(path, this.remote, this.port)) return
-    this.events.push({ kind: 'path-up', path })
+  /** A path is there or has changed. False: it does not concern this connection. */
+  onPath(path: Path, now: Micros): boolean {
+    if (this.manager === null) return false
+    const isServing = isPathFor(path, this.remote, this.port)
+    const isUsed = this.settlePath(path, isServing, now)
+    if (!isServing && !isUsed) return false
+    this.events.push({ kind: isServing ? 'path-up' : 'path-down', path })
+    this.look()
     this.run(now)
+    return true
   }
 
   /** A path is gone: so are its subflows; the peer is told when no other one has its address. */
@@ -147,7 +155,7 @@ export class PathControl implements PathView {
     if (first === undefined || !conn.isMptcp || !conn.isFullyEstablished || conn.isClosed) return false
     this.manager = engine.config.pathManager(this, engine.config.pathLimits)
     const path = engine.paths.find(first.path.id) ?? first.path
-    this.known.push({ s: first, path, isUp: true, isSilent: false, isPeerBackup: first.isPeerBackup })
+    this.known.push({ s: first, path, isUp: true, isSilent: false, isPeerBackup: first.isPeerBackup, isFault: true })
     engine.paths.onUse(path, 1)
     this.events.push({ kind: 'established', subflow: first.id, path, paths: engine.paths.serving(this.remote, this.port) })
     this.run(now)
@@ -163,7 +171,7 @@ export class PathControl implements PathView {
       if (!s.isLive || s.ep.state === st.CLOSED) {
         known.splice(i, 1)
         this.engine.paths.onUse(one.path, -1)
-        events.push({ kind: 'subflow-down', subflow: s.id, why: CAUSES[s.ep.cause] ?? 'ended' })
+        events.push({ kind: 'subflow-down', subflow: s.id, why: CAUSES[s.ep.cause] ?? 'ended', isFault: one.isFault })
         continue
       }
       if (!one.isUp && s.phase === PHASE_OPEN) {
@@ -185,7 +193,9 @@ export class PathControl implements PathView {
 
   private lookAtAddresses(peer: readonly { readonly id: number; readonly address: IpAddress; readonly port: number }[]): void {
     const before = this.announced
-    if (before.length === peer.length && peer.every((a, i) => before[i] === a)) return
+    let isSame = before.length === peer.length
+    for (let i = 0; i < peer.length && isSame; i++) isSame = before[i] === peer[i]
+    if (isSame) return
     for (const a of before) if (!peer.includes(a)) this.events.push({ kind: 'withdrawn', id: a.id })
     for (const a of peer) {
       if (!before.includes(a)) this.events.push({ kind: 'announced', id: a.id, address: a.address, port: a.port })
@@ -193,17 +203,27 @@ export class PathControl implements PathView {
     this.announced = [...peer]
   }
 
-  /** What a change of a path means for the subflows by it, whatever the manager thinks. */
-  private settlePath(path: Path, now: Micros): void {
+  /**
+   * What a change of a path means for the subflows by it, whatever the manager thinks. @param isServing whether the connection may use it
+   * now. True: there are such subflows.
+   */
+  private settlePath(path: Path, isServing: boolean, now: Micros): boolean {
+    let isUsed = false
     for (const one of this.known) {
       if (one.path.id !== path.id) continue
+      isUsed = true
       const old = one.path
       one.path = path
-      const isSame = sameEnd(old, path)
-      if (isSame && old.isTentative && !path.isTentative) one.s.ep.repeatSyn(now)
-      else if (!isSame) one.s.reset(RST_UNSPECIFIED)
-      if (isSame && old.isBackup !== path.isBackup) this.conn.setBackup(one.s, path.isBackup, now)
+      if (!isServing || !isSameEnd(old, path)) {
+        one.isFault = false
+        one.s.reset(RST_UNSPECIFIED) // of a SYN that waits for its answer nothing is sent
+        this.note(`${path.label} has changed`, now)
+        continue
+      }
+      if (old.isTentative && !path.isTentative) one.s.ep.repeatSyn(now)
+      if (old.isBackup !== path.isBackup) this.conn.setBackup(one.s, path.isBackup, now)
     }
+    return isUsed
   }
 
   private loseAll(): void {
@@ -236,6 +256,7 @@ export class PathControl implements PathView {
         const s = conn.subflows.find((o) => o.id === command.subflow)
         if (s === undefined || !s.isLive) return
         this.note(`close ${s.path.label}: ${command.why}`, now)
+        for (const one of this.known) if (one.s === s) one.isFault = !one.isUp || one.isSilent
         s.reset(RST_UNSPECIFIED)
         this.look()
         return
@@ -263,7 +284,7 @@ export class PathControl implements PathView {
       return
     }
     this.note(`open ${path.label}: ${why}`, now)
-    this.known.push({ s, path, isUp: false, isSilent: false, isPeerBackup: false })
+    this.known.push({ s, path, isUp: false, isSilent: false, isPeerBackup: false, isFault: true })
     this.engine.paths.onUse(path, 1)
     this.events.push({ kind: 'opened', subflow: s.id, path })
   }
@@ -273,15 +294,23 @@ export class PathControl implements PathView {
     this.log.push({ atUs: now - this.since, what })
   }
 
-  /** Whoever provides paths learns once that this destination has no use for them. */
+  /** The first SYN is about to leave: whoever provides paths learns it, unless there is no MP_CAPABLE on it. */
+  tellConnect(): void {
+    if (this.conn.fallbackReason !== FB_NONE) return
+    this.isDemanded = true
+    this.engine.paths.demand?.onConnect(this.remote, this.port)
+  }
+
+  /** Whoever was asked for paths learns once that this destination has no use for them. */
   tellPlain(): void {
-    if (this.isPlainTold) return
-    this.isPlainTold = true
+    if (!this.isDemanded) return
+    this.isDemanded = false
     this.engine.paths.demand?.onPlain(this.remote, this.port)
   }
 }
 
-function sameEnd(a: Path, b: Path): boolean {
+/** Whether two states of a path lead the same way. */
+export function isSameEnd(a: Path, b: Path): boolean {
   const isSame = (x: IpAddress | null, y: IpAddress | null): boolean => x === y || (x !== null && y !== null && x.equals(y))
   return isSame(a.source, b.source) && isSame(a.destination, b.destination) && a.destinationPort === b.destinationPort
 }

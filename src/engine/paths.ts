@@ -3,6 +3,7 @@ import type { Micros } from '../base/time.js'
 import type { PathDemand } from '../pathmgr/demand.js'
 import { isPathFor, type Path } from '../pathmgr/path.js'
 import type { Engine } from './engine.js'
+import { isSameEnd } from './path-control.js'
 
 /** The last of the ids that RFC 8684 §3.2 has for addresses. */
 const ADDRESS_ID_MAX = 255
@@ -50,12 +51,12 @@ export class PathTable {
   /** A path is there, or has changed; connections that are there get it too. */
   upsert(path: Path, now: Micros): void {
     const { config, connections } = this.engine
-    const isKnown = this.find(path.id) !== null
-    config.paths = isKnown ? config.paths.map((known) => (known.id === path.id ? path : known)) : [...config.paths, path]
+    const known = this.find(path.id)
+    if (known !== null && isUnchanged(known, path)) return
+    config.paths = known !== null ? config.paths.map((one) => (one.id === path.id ? path : one)) : [...config.paths, path]
     for (const connection of connections) {
       if (connection.control === null || config.sourceOf(path, connection.control.remote.isV4) === null) continue
-      connection.control.onPath(path, now)
-      this.engine.mark(connection)
+      if (connection.control.onPath(path, now)) this.engine.mark(connection)
     }
   }
 
@@ -91,4 +92,12 @@ export class PathTable {
     if (this.usesOf(path.id) === 0) this.uses.delete(path.id)
     this.demand?.onUse(path, delta)
   }
+}
+
+/** Nothing that matters to a connection differs: a provider may tell again what it has told. */
+function isUnchanged(a: Path, b: Path): boolean {
+  if (!isSameEnd(a, b) || a.isTentative !== b.isTentative || a.isBackup !== b.isBackup || a.cost !== b.cost) return false
+  if (a.mtu !== b.mtu || a.label !== b.label || a.destinations !== b.destinations) return false
+  const [x, y] = [a.remote, b.remote]
+  return x === y || (x !== null && y !== null && x.port === y.port && x.address.equals(y.address))
 }

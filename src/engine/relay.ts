@@ -86,8 +86,8 @@ export class Relay implements Owner, HeldSyn {
       this.remove()
       return
     }
-    engine.paths.demand?.onConnect(half.tuple.local, half.tuple.localPort)
     this.conn.connect(path, tuple, now)
+    this.control.tellConnect()
   }
 
   // ---------------------------------------------------------------- held SYN

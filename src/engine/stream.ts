@@ -83,8 +83,8 @@ export class MptcpStream extends Duplex implements Owner {
     engine.env.adopt(this.conn, this)
     engine.connections.add(this)
     this.control = new PathControl(engine, this.conn, remote, remotePort, now)
-    engine.paths.demand?.onConnect(remote, remotePort)
     this.conn.connect(path, tuple, now)
+    this.control.tellConnect()
   }
 
   /** Takes up a connection that comes from the network. @param key ours, when a SYN cookie named it already; null: drawn */

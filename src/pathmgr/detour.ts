@@ -50,7 +50,10 @@ export class DetourManager implements PathManager {
     const route = this.routes.get(path.id)
     if (route === undefined) return this.isStarted ? 'it came too late' : 'joins are not allowed yet'
     if (route.isUp && !route.isSilent) return null
-    if (route.subflow >= 0) return route.isSilent ? 'it does not answer' : 'the join is on its way'
+    if (route.subflow >= 0) {
+      if (route.isSilent) return 'it does not answer'
+      return path.isTentative ? 'waiting for the mapping' : 'the join is on its way'
+    }
     if (route.retryAt === NEVER) return route.failure
     const wait = Math.ceil((route.retryAt - now) / US_PER_S)
     if (route.failures > 0 && wait > 0) return `${route.failure} (${route.failures} in a row), tried again in ${wait} s`
@@ -81,12 +84,9 @@ export class DetourManager implements PathManager {
       case 'opened':
         this.routes.get(event.path.id)?.onOpened(event.subflow, now)
         return
-      case 'refused': {
-        const route = this.routes.get(event.path.id)
-        route?.fail(event.why, now)
-        if (event.isFinal && route !== undefined) route.retryAt = NEVER
+      case 'refused':
+        this.routes.get(event.path.id)?.onRefused(event.why, event.isFinal, now)
         return
-      }
       case 'announced':
         this.onAnnounced(event.id, event.address, event.port)
         return
@@ -108,7 +108,9 @@ export class DetourManager implements PathManager {
           return
         }
         case 'subflow-down':
-          route.onDown(event.subflow, event.why, now)
+          route.onDown(event.subflow, event.why, event.isFault, now)
+          // a join that failed to an announced address is not repeated until it is announced anew: it is the peer's word, not ours
+          if (isToAnnounced(route.path) && !route.wasUp) route.retryAt = NEVER
           return
         case 'subflow-silent':
           if (this.view.stats(event.subflow, stats)) route.srttUs = Math.max(route.srttUs, stats.srttUs)
@@ -135,6 +137,7 @@ export class DetourManager implements PathManager {
 
   private onAnnounced(id: number, address: IpAddress, port: number): void {
     if (this.base === null) return
+    if (port === this.view.port && address.equals(this.view.remote)) return // the default path leads there already
     this.onPath(toAnnounced(this.base, id, address, port))
   }
 
@@ -165,10 +168,10 @@ export class DetourManager implements PathManager {
       out.push({ kind: 'close', subflow, why: `${route.path.label}: no answer to the join` })
       return NEVER // its end is an event
     }
-    if (route.silentSince === NEVER || route.heir >= 0 || route.subflow < 0) return by
+    if (route.silentSince === NEVER || route.heir >= 0 || route.isAsked || route.subflow < 0) return by
     const due = Math.max(route.silentSince + SILENT_US, route.retryAt)
     if (due > now) return Math.min(by, due)
-    out.push({ kind: 'open', path: route.path, why: `${route.path.label} does not answer` })
+    out.push(route.ask(`${route.path.label} does not answer`))
     return by
   }
 
@@ -178,7 +181,7 @@ export class DetourManager implements PathManager {
     let used = routes.filter((route) => route.isUsed).length
     let wake = NEVER
     for (const route of routes) {
-      if (route.subflow >= 0) continue
+      if (!route.isFree) continue
       if (used >= n) break
       const due = Math.max(route.retryAt, this.replacement.restUntil(route))
       if (due > now) {
@@ -186,7 +189,7 @@ export class DetourManager implements PathManager {
         continue
       }
       used++
-      out.push({ kind: 'open', path: route.path, why: reasonToOpen(route) })
+      out.push(route.ask(reasonToOpen(route)))
     }
     if (used > n) this.trim(routes, used - n, out)
     return wake
@@ -204,7 +207,7 @@ export class DetourManager implements PathManager {
     const extra = [...this.routes.values()].filter((route) => placeOf(route.path) === 'extra')
     if (extra.length <= this.limits.extraSubflows && this.replacement.extra === 0) return NEVER
     const used = extra.filter((route) => route.isUp && !route.isSilent)
-    const free = extra.filter((route) => route.subflow < 0 && route.retryAt <= now)
+    const free = extra.filter((route) => route.isFree && route.retryAt <= now)
     this.replacement.step(used, free, used.length >= this.limits.extraSubflows, now, out)
     return this.replacement.nextAt
   }

@@ -24,16 +24,16 @@ export class FullMeshManager implements PathManager {
     if (event !== null) this.note(event, now)
     if (!this.isStarted) return NEVER
     let wake = NEVER
-    let used = [...this.routes.values()].filter((route) => route.subflow >= 0).length
+    let used = [...this.routes.values()].filter((route) => !route.isFree).length
     for (const route of this.routes.values()) {
-      if (route.subflow >= 0) continue
+      if (!route.isFree) continue
       if (used > this.limits.extraSubflows) break
       if (route.retryAt > now) {
         wake = Math.min(wake, route.retryAt)
         continue
       }
       used++
-      out.push({ kind: 'open', path: route.path, why: 'full mesh' })
+      out.push(route.ask('full mesh'))
     }
     return wake
   }
@@ -57,7 +57,9 @@ export class FullMeshManager implements PathManager {
         return
       case 'path-up':
         this.paths.set(event.path.id, event.path)
-        break
+        this.combine()
+        for (const route of this.routes.values()) if (isDerived(route.path.id, event.path.id)) route.renew(route.path)
+        return
       case 'path-down':
         this.paths.delete(event.path.id)
         break
@@ -70,22 +72,25 @@ export class FullMeshManager implements PathManager {
       case 'opened':
         this.routes.get(event.path.id)?.onOpened(event.subflow, now)
         return
-      case 'refused': {
-        const route = this.routes.get(event.path.id)
-        route?.fail(event.why, now)
-        if (event.isFinal && route !== undefined) route.retryAt = NEVER
+      case 'refused':
+        this.routes.get(event.path.id)?.onRefused(event.why, event.isFinal, now)
         return
-      }
       case 'subflow-up':
         for (const route of this.routes.values()) if (route.subflow === event.subflow) route.onUp(event.subflow, now)
         return
       case 'subflow-down':
-        for (const route of this.routes.values()) if (route.subflow === event.subflow) route.onDown(event.subflow, event.why, now)
+        for (const route of this.routes.values()) if (route.subflow === event.subflow) this.onDown(route, event.why, event.isFault, now)
         return
       default:
         return
     }
     this.combine()
+  }
+
+  private onDown(route: Route, why: string, isFault: boolean, now: Micros): void {
+    route.onDown(route.subflow, why, isFault, now)
+    // a join that failed to an announced address is not repeated
+    if (isToAnnounced(route.path) && !route.wasUp) route.retryAt = NEVER
   }
 
   /** The set of routes follows from paths and addresses; those that stay keep their state. */

@@ -20,9 +20,9 @@ export class NdiffportsManager implements PathManager {
     if (event !== null) this.note(event, now)
     let wake = NEVER
     for (const place of this.places) {
-      if (place.subflow >= 0) continue
+      if (!place.isFree) continue
       if (place.retryAt > now) wake = Math.min(wake, place.retryAt)
-      else out.push({ kind: 'open', path: place.path, why: 'one more port' })
+      else out.push(place.ask('one more port'))
     }
     return wake
   }
@@ -39,19 +39,16 @@ export class NdiffportsManager implements PathManager {
         this.places[0]?.onUp(event.subflow, now)
         return
       case 'opened':
-        this.places.find((place) => place.subflow < 0)?.onOpened(event.subflow, now)
+        this.places.find((place) => place.isAsked)?.onOpened(event.subflow, now)
         return
-      case 'refused': {
-        const place = this.places.find((one) => one.subflow < 0)
-        place?.fail(event.why, now)
-        if (event.isFinal && place !== undefined) place.retryAt = NEVER
+      case 'refused':
+        this.places.find((place) => place.isAsked)?.onRefused(event.why, event.isFinal, now)
         return
-      }
       case 'subflow-up':
         this.places.find((place) => place.subflow === event.subflow)?.onUp(event.subflow, now)
         return
       case 'subflow-down':
-        this.places.find((place) => place.subflow === event.subflow)?.onDown(event.subflow, event.why, now)
+        this.places.find((place) => place.subflow === event.subflow)?.onDown(event.subflow, event.why, event.isFault, now)
         return
       default:
     }

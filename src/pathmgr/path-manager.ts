@@ -8,7 +8,7 @@ export type PathEvent =
   | { readonly kind: 'established'; readonly subflow: number; readonly path: Path; readonly paths: readonly Path[] }
   /** A path that serves the destination is there, or has changed (same id). */
   | { readonly kind: 'path-up'; readonly path: Path }
-  /** A path is gone; its subflows have been reset. */
+  /** A path is gone; its subflows have been reset, which is told next. */
   | { readonly kind: 'path-down'; readonly path: Path }
   /** The join that was asked for is on its way. */
   | { readonly kind: 'opened'; readonly subflow: number; readonly path: Path }
@@ -16,7 +16,8 @@ export type PathEvent =
   | { readonly kind: 'refused'; readonly path: Path; readonly why: string; readonly isFinal: boolean }
   /** Both handshakes of the subflow are through. */
   | { readonly kind: 'subflow-up'; readonly subflow: number }
-  | { readonly kind: 'subflow-down'; readonly subflow: number; readonly why: string }
+  /** `isFault`: the path, the network or the peer ended it, not a change of the path, nor a command while it worked. */
+  | { readonly kind: 'subflow-down'; readonly subflow: number; readonly why: string; readonly isFault: boolean }
   /** The subflow does not answer; its data goes by others meanwhile. */
   | { readonly kind: 'subflow-silent'; readonly subflow: number }
   | { readonly kind: 'subflow-back'; readonly subflow: number }

@@ -108,11 +108,7 @@ export class Replacement {
     this.trial = { newcomer, incumbent, age: 0 }
     const known = this.score(newcomer).rate
     const claim = known < 0 ? 'has not been tried' : `did ${text(known)} before`
-    out.push({
-      kind: 'open',
-      path: newcomer.path,
-      why: `trial: ${newcomer.path.label} ${claim}, ${incumbent.path.label} does ${text(rate)}`,
-    })
+    out.push(newcomer.ask(`trial: ${newcomer.path.label} ${claim}, ${incumbent.path.label} does ${text(rate)}`))
   }
 
   private decide(trial: Trial, isBusy: boolean, now: Micros, out: PathCommand[]): void {
