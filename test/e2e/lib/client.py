@@ -5,6 +5,7 @@ usage: client.py [--mptcp] COMMAND HOST PORT ...
   stall HOST PORT BYTES SECONDS  downloads BYTES by HTTP, but stops reading for SECONDS after the first MiB
   read-then-write HOST PORT N    reads to the end of the server's direction, then sends N bytes of standard input's file
   write-then-read HOST PORT      sends standard input, shuts down its direction, prints what the server answers
+  abort HOST PORT BYTES          downloads BYTES by HTTP of a longer body and resets the connection
   connect HOST PORT SECONDS      connects; prints how that ended and how long it took
   echo HOST PORT ROUNDS          ROUNDS times 64 bytes there and back, one after the other; prints the median and the 99th percentile
 """
@@ -12,6 +13,7 @@ import errno
 import hashlib
 import json
 import socket
+import struct
 import sys
 import threading
 import time
@@ -111,6 +113,15 @@ def write_then_read(host, port):
     return {"answer": answer.decode().strip()}
 
 
+def abort(host, port, length):
+    conn = dial(host, port)
+    request(conn, 100 * int(length))
+    got = read_body(conn, hashlib.sha256(), len(read_head(conn)), int(length))
+    conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    conn.close()
+    return {"received": got}
+
+
 def connect(host, port, seconds):
     started = time.monotonic()
     try:
@@ -150,6 +161,7 @@ COMMANDS = {
     "stall": stall,
     "read-then-write": read_then_write,
     "write-then-read": write_then_read,
+    "abort": abort,
     "connect": connect,
     "echo": echo,
 }
