@@ -46,6 +46,7 @@ export const campaign: Campaign = {
     for (const topology of topologies) {
       const evaluation = await Evaluation.up(topology)
       try {
+        await evaluation.startIperf()
         for (const row of rows) isGood = (await measure(evaluation, topology, row, trials, seconds)) && isGood
         const errors = errorsIn(await evaluation.serverCounters())
         if (Object.keys(errors).length > 0) throw new Error(`protocol errors: ${JSON.stringify(errors)}`)

@@ -25,7 +25,8 @@ export type DetourKind = 'nat' | 'openvpn'
  */
 export class Evaluation {
   readonly lab: Laboratory
-  private readonly dir: string
+  /** For files; removed at the end. */
+  readonly dir: string
   private readonly tun: string
   private token = ''
   private daemon: Background | null = null
@@ -43,7 +44,6 @@ export class Evaluation {
     const evaluation = new Evaluation(lab)
     try {
       await lab.ok('server', ['ip', 'addr', 'add', `${VIA_DAEMON}/32`, 'dev', 'lo'])
-      await lab.spawn('server', ['mptcpize', 'run', 'iperf3', '--server', '--forceflush']).waitLine(/listening/i)
       await evaluation.startDetour()
       return evaluation
     } catch (error) {
@@ -121,6 +121,11 @@ export class Evaluation {
   /** The server's kernel's counters. */
   serverCounters(): Promise<Counters> {
     return nstat({ ok: (argv, options) => this.lab.ok('server', argv, options) })
+  }
+
+  /** Starts what `upload` talks to: iperf3 on kernel MPTCP. */
+  async startIperf(): Promise<void> {
+    await this.lab.spawn('server', ['mptcpize', 'run', 'iperf3', '--server', '--forceflush']).waitLine(/listening/i)
   }
 
   /** Upload by an unmodified iperf3. @returns goodput in Mbit/s as the receiver saw it */

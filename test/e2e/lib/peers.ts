@@ -3,8 +3,8 @@ import { createReadStream, rmSync } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
 import { fileURLToPath } from 'node:url'
 import type { Background, ExecOptions } from './exec.js'
-import type { Lab, Namespace } from './lab.js'
-import { writePayload } from './payload.js'
+import type { Namespace } from './lab.js'
+import { PAYLOAD_LEN, writePayload } from './payload.js'
 
 const SERVER = fileURLToPath(new URL('server.py', import.meta.url))
 const CLIENT = fileURLToPath(new URL('client.py', import.meta.url))
@@ -13,6 +13,8 @@ const CLIENT = fileURLToPath(new URL('client.py', import.meta.url))
 const PYTHON = '/usr/bin/python3'
 
 const CURL = ['curl', '--silent', '--show-error', '--fail', '--noproxy', '*'] as const
+/** Its exit code when --max-time has passed. */
+const CURL_TIMEOUT = 28
 let downloads = 0
 
 /** Ports of the lab's servers; `Tcp` ones do not speak MPTCP. Nothing listens on `closed`. */
@@ -39,7 +41,7 @@ export interface Servers {
 }
 
 /** Starts the lab's HTTP, echo, half-closing and digest servers in the server's namespace, over kernel MPTCP and over TCP. */
-export async function startServers(lab: Lab): Promise<Servers> {
+export async function startServers(lab: { readonly dir: string; readonly server: Pick<Namespace, 'spawn'> }): Promise<Servers> {
   const payloadPath = `${lab.dir}/payload`
   writePayload(payloadPath)
   const process = lab.server.spawn([
@@ -94,7 +96,7 @@ export function urlHost(host: string): string {
 
 /** Downloads `len` bytes of the payload by curl into a file; the SHA-256 is taken of that file, outside of the measured time. */
 export async function curlDownload(
-  ns: Namespace,
+  ns: Pick<Namespace, 'ok'>,
   host: string,
   port: number,
   dir: string,
@@ -119,6 +121,19 @@ export async function curlUpload(ns: Namespace, host: string, port: number, path
   const [answer = '', seconds] = stdout.trim().split('\n')
   const { received, sha256 } = JSON.parse(answer) as { received: number; sha256: string }
   return transfer(received, sha256, Number(seconds))
+}
+
+/**
+ * Downloads by curl for so many seconds, whatever comes. @param path file that is written, and stays
+ * @returns payload bytes and their SHA-256
+ */
+export async function curlFor(ns: Pick<Namespace, 'exec'>, host: string, port: number, path: string, seconds: number): Promise<Transfer> {
+  const url = `http://${urlHost(host)}:${port}/bytes/${PAYLOAD_LEN}`
+  const argv = [...CURL, '--max-time', String(seconds), '--output', path, '--write-out', '%{size_download} %{time_total}', url]
+  const { stdout, stderr, code } = await ns.exec(argv, { timeoutMs: (seconds + 30) * 1000 })
+  if (code !== 0 && code !== CURL_TIMEOUT) throw new Error(`curl ended with ${code}: ${stderr}`)
+  const [bytes, time] = stdout.split(' ')
+  return transfer(Number(bytes), await fileSha256(path), Number(time))
 }
 
 async function fileSha256(path: string): Promise<string> {
