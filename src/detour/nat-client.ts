@@ -19,6 +19,8 @@ import {
 const LEASE_S = 120
 /** A mapping without subflow is deleted after that. */
 const IDLE_US = 30 * US_PER_S
+/** A mapping that is used again after that is asked for once more. */
+const TRUSTED_US = 2 * US_PER_S
 /** A quiet detour is measured so often. */
 const PING_US = 15 * US_PER_S
 /** Of a detour that is down: first and longest time between PINGs. */
@@ -137,7 +139,11 @@ export class NatClient {
     if (mapping === undefined) return false
     mapping.uses = Math.max(0, mapping.uses + delta)
     mapping.idleAt = now
-    if (delta === 1) this.refusals.clear(mapping.key)
+    if (delta === 1) {
+      this.refusals.clear(mapping.key)
+      // The detour may have lost it since: then it is there again before the join is repeated.
+      if (mapping.isGranted && !mapping.isAsking && this.wire.hasLeases && now - mapping.grantedAt > TRUSTED_US) this.ask([mapping], now)
+    }
     if (mapping.uses === 0 && this.state === 'down') this.mappings.forget(mapping)
     return true
   }
@@ -379,6 +385,7 @@ export class NatClient {
     this.counters.granted++
     this.holdUs = FIRST_HOLD_US
     mapping.isGranted = true
+    mapping.grantedAt = now
     mapping.conflicts = 0
     mapping.detourPort = op.detourPort
     mapping.askAt = this.wire.hasLeases ? now + (op.leaseS * US_PER_S) / 2 : NEVER

@@ -21,6 +21,8 @@ export class Mapping {
   path: Path | null = null
   /** The daemon has granted it, and has not said otherwise. */
   isGranted = false
+  /** When it said so last. */
+  grantedAt: Micros = 0
   /** A request is under way or waits for its repetition: which one of the row, -1: none. */
   attempt = -1
   /** When the request is repeated. */
