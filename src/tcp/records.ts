@@ -67,6 +67,16 @@ export class Records {
     return j
   }
 
+  /** Copies record `from` to index `to`. */
+  protected move(from: number, to: number): void {
+    this.starts[to] = this.starts[from] as number
+    this.sent[to] = this.sent[from] as number
+    this.priorDelivered[to] = this.priorDelivered[from] as number
+    this.priorDeliveredAt[to] = this.priorDeliveredAt[from] as number
+    this.firstSent[to] = this.firstSent[from] as number
+    this.flags[to] = this.flags[from] as number
+  }
+
   /** Opens a gap at index `i`; the caller made sure of the room. */
   protected openGap(i: number): void {
     const stop = this.head + this.count

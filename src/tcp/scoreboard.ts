@@ -19,7 +19,13 @@ const KEEP = AMBIGUOUS | APP_LIMITED
  * Beyond so many records SACK blocks split none any more: a peer that SACKs every other byte would otherwise make each of its ACKs cost
  * time and memory in proportion to the window in bytes. What a block does not wholly cover counts as not SACKed, which RFC 2018 allows.
  */
-export const RECORDS_MAX = 4096
+export const RECORDS_MAX = 16_384
+
+/** Sending instant of what was SACKed and taken back: joined with its neighbours, it has none of its own. */
+const UNKNOWN = -1
+
+/** Fewer records are not worth joining. */
+const COMPACT_MIN = 128
 
 /**
  * The bytes in flight as a partition of [sndUna, sndNxt) into records, oldest first. One record per transmission
@@ -40,6 +46,8 @@ export class Flight extends Records {
   /** In recovery after a timeout: slow start from one segment instead of cwnd = ssthresh. */
   isLossRecovery = false
   dupAcks = 0
+  /** Records at which SACKed ones are joined. */
+  private compactAt = COMPACT_MIN
   /** Everything below is known to hold no record that is lost and unsent. */
   private lostHint: SeqOff = 0
   /** RACK.xmit_ts, RACK.end_seq, RACK.rtt (RFC 8985 §5.3): the latest-sent record that was delivered. */
@@ -70,6 +78,7 @@ export class Flight extends Records {
     this.recoverAt = -1
     this.isLossRecovery = false
     this.dupAcks = 0
+    this.compactAt = COMPACT_MIN
     this.lostHint = 0
     this.rackSentAt = -1
     this.rackEnd = 0
@@ -161,6 +170,7 @@ export class Flight extends Records {
   /** A SACK block [left, right), already clamped to the flight. */
   sack(left: SeqOff, right: SeqOff, report: AckReport): void {
     if (left >= right) return
+    if (this.count >= this.compactAt) this.compact()
     const maySplit = this.count < RECORDS_MAX
     this.ensure(2)
     for (let i = maySplit ? this.splitAt(left) : this.firstFrom(left); i < this.head + this.count; i++) {
@@ -181,6 +191,23 @@ export class Flight extends Records {
       report.newlySacked += n
       report.delivered += n
     }
+  }
+
+  /**
+   * Joins neighbours that are SACKed: of what has arrived only its place matters, and every ACK looks at each record that may be lost.
+   * Done when the records have doubled since the last time, so that it costs the same per record however many there are.
+   */
+  private compact(): void {
+    const stop = this.head + this.count
+    let to = this.head + 1
+    for (let i = to; i < stop; i++) {
+      const flags = this.flags[i] as number
+      if ((flags & SACKED) !== 0 && ((this.flags[to - 1] as number) & SACKED) !== 0) continue
+      if (to !== i) this.move(i, to)
+      to++
+    }
+    this.count = to - this.head
+    this.compactAt = Math.max(COMPACT_MIN, Math.min(2 * this.count, RECORDS_MAX), this.count + COMPACT_MIN)
   }
 
   /**
@@ -278,12 +305,14 @@ export class Flight extends Records {
   markAllLost(): void {
     // RFC 2018 §8: the receiver reneged when the oldest byte was SACKed and still is not acknowledged
     const reneged = this.count > 0 && ((this.flags[this.head] as number) & SACKED) !== 0
+    if (reneged) this.compact()
     for (let i = this.head; i < this.head + this.count; i++) {
       const flags = this.flags[i] as number
       if ((flags & SACKED) !== 0) {
         if (!reneged) continue
         this.sacked -= this.endOf(i) - (this.starts[i] as number)
-        this.flags[i] = flags & ~SACKED
+        this.flags[i] = (flags & ~SACKED) | AMBIGUOUS
+        this.sent[i] = UNKNOWN
       }
       this.markLost(i)
     }
@@ -351,6 +380,7 @@ export class Flight extends Records {
     const sent = this.sent[i] as number
     if (end > this.fack) this.fack = end
     else if (end < this.fack && (flags & AMBIGUOUS) === 0) report.isReordered = true
+    if (sent === UNKNOWN) return
     if ((this.priorDelivered[i] as number) >= report.priorDelivered) {
       report.priorDelivered = this.priorDelivered[i] as number
       report.priorDeliveredAt = this.priorDeliveredAt[i] as number

@@ -9,6 +9,8 @@ interface Cell {
   sentAt: number
   /** A record begins here: the one thing about the partition that shows, since only the oldest record is marked lost at once. */
   isStart: boolean
+  /** Before the receiver reneged. */
+  wasSacked: boolean
 }
 
 /** The obviously correct twin of Flight: one cell per byte. */
@@ -47,7 +49,15 @@ export class NaiveFlight {
 
   push(len: number, now: number): void {
     for (let i = 0; i < len; i++) {
-      this.cells.push({ isSacked: false, isLost: false, isRetrans: false, isAmbiguous: false, sentAt: now, isStart: i === 0 })
+      this.cells.push({
+        isSacked: false,
+        isLost: false,
+        isRetrans: false,
+        isAmbiguous: false,
+        sentAt: now,
+        isStart: i === 0,
+        wasSacked: false,
+      })
     }
   }
 
@@ -95,6 +105,7 @@ export class NaiveFlight {
 
   private arrived(at: number, limit: number, now: number): void {
     const { sentAt } = this.cells[at - this.start] as Cell
+    if (sentAt < 0) return
     const end = this.recordEnd(at, limit)
     if (sentAt < this.rackSentAt || (sentAt === this.rackSentAt && end <= this.rackEnd)) return
     this.rackSentAt = sentAt
@@ -145,8 +156,16 @@ export class NaiveFlight {
 
   markAllLost(): void {
     const reneged = this.cells[0]?.isSacked === true
+    this.cells.forEach((c, i) => {
+      if (c.isSacked && reneged && this.cells[i - 1]?.wasSacked === true) c.isStart = false // what arrived once is one piece
+      c.wasSacked = c.isSacked
+    })
     for (const c of this.cells) {
       if (c.isSacked && !reneged) continue
+      if (c.isSacked) {
+        c.isAmbiguous = true
+        c.sentAt = -1
+      }
       c.isSacked = false
       c.isLost = true
       c.isRetrans = false
