@@ -80,7 +80,7 @@ export function exampleFile(): string {
 }
 
 /** Text in lines of at most LINE_LEN. */
-function fold(text: string, prefix: string): string {
+export function fold(text: string, prefix: string): string {
   const lines: string[] = []
   let line = ''
   for (const word of text.split(' ')) {
