@@ -142,7 +142,8 @@ export class NatClient {
     if (delta === 1) {
       this.refusals.clear(mapping.key)
       // The detour may have lost it since: then it is there again before the join is repeated.
-      if (mapping.isGranted && !mapping.isAsking && this.wire.hasLeases && now - mapping.grantedAt > TRUSTED_US) this.ask([mapping], now)
+      const mayBeLost = mapping.isGranted && !mapping.isAsking && now - mapping.grantedAt > TRUSTED_US
+      if (mayBeLost && this.wire.hasLeases && this.state !== 'down') this.ask([mapping], now)
     }
     if (mapping.uses === 0 && this.state === 'down') this.mappings.forget(mapping)
     return true

@@ -301,10 +301,9 @@ export class NatDetour implements DetourProvider, PathDemand {
   }
 
   private failed(what: string): void {
-    if (this.lastError !== what) this.host?.log.warn(`detour ${this.name}: ${what}`)
     this.lastError = what
     this.ready.fire()
-    if (!this.isStopped) this.arm(this.shell.nowUs())
+    this.arm(this.shell.nowUs())
   }
 
   /** Sets the one timer, and tells what has changed. */

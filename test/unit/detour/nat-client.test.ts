@@ -156,6 +156,27 @@ t.test('used: renewed at half its lease; 30 s after its last subflow: deleted', 
   tt.ok(pair.client.isQuiet)
 })
 
+t.test('used again after a while: asked for once more, so that a mapping that was lost is back before the join is repeated', async (tt) => {
+  const pair = upPair()
+  pair.connect(1)
+  pair.run(25 * MS)
+  const [id] = pair.paths.keys()
+  pair.use(id as number, 1)
+  tt.equal(pair.daemon.maps().length, 1, 'what was just granted is trusted')
+  pair.run(5 * S)
+  pair.daemon.restart()
+  pair.use(id as number, -1)
+  pair.use(id as number, 1)
+  pair.run(25 * MS)
+  tt.equal(pair.daemon.live(), 1)
+  pair.daemon.isRunning = false
+  pair.run(60 * S)
+  tt.equal(pair.client.state, 'down')
+  const sent = pair.sentAt.length
+  pair.use(id as number, 1)
+  tt.equal(pair.sentAt.length, sent, 'nothing is asked of a detour that is down')
+})
+
 t.test('a deletion that is lost is repeated', async (tt) => {
   const pair = upPair()
   pair.connect(1)

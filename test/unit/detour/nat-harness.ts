@@ -39,6 +39,8 @@ export class TestDaemon {
   wrongTimes = 0
   lastTimeUs = 0
   readonly owner = { name: 'client', leases: 0, maxLeases: 1000, rate: new RateLimit(1e6, 1e6, 0) }
+  /** Its clock. */
+  wallUs: (now: Micros) => number = (now) => WALL_US + now + this.aheadUs
   private readonly keys: DetourKeys
 
   constructor(keys: DetourKeys) {
@@ -126,10 +128,6 @@ export class TestDaemon {
 
   private newTable(): LeaseTable {
     return new LeaseTable({ maxLeases: 1000, rate: new RateLimit(1e6, 1e6, 0), firstPort: 20_000, lastPort: 29_999 }, 1)
-  }
-
-  private wallUs(now: Micros): number {
-    return WALL_US + now + this.aheadUs
   }
 }
 
