@@ -2,7 +2,7 @@ import type { Rng } from '../../src/base/rng.js'
 import { Delay, Loss, Odds, Rate, Reorder, Valve } from '../../test/sim/links.js'
 import type { Loop } from '../../test/sim/loop.js'
 import { chain, type Sink } from '../../test/sim/node.js'
-import { Jitter } from './jitter.js'
+import { Jitter } from '../../test/sim/jitter.js'
 import { type LinkSettings, withSettings } from './link-settings.js'
 
 /** Counters of one direction since the lab was built; bytes without the link's overhead. */

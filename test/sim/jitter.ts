@@ -1,7 +1,7 @@
 import type { Rng } from '../../src/base/rng.js'
 import type { Micros } from '../../src/base/time.js'
-import type { Loop } from '../../test/sim/loop.js'
-import { Node } from '../../test/sim/node.js'
+import type { Loop } from './loop.js'
+import { Node } from './node.js'
 
 /** Delays every packet by up to `spreadUs` more, evenly distributed, and keeps their order. */
 export class Jitter extends Node {
