@@ -204,11 +204,13 @@ export class DetourManager implements PathManager {
   }
 
   private replace(now: Micros, out: PathCommand[]): Micros {
-    const extra = [...this.routes.values()].filter((route) => placeOf(route.path) === 'extra')
+    const routes = [...this.routes.values()]
+    const extra = routes.filter((route) => placeOf(route.path) === 'extra')
     if (extra.length <= this.limits.extraSubflows && this.replacement.extra === 0) return NEVER
-    const used = extra.filter((route) => route.isUp && !route.isSilent)
+    const all = routes.filter((route) => route.isUp && !route.isSilent)
+    const used = all.filter((route) => placeOf(route.path) === 'extra')
     const free = extra.filter((route) => route.isFree && route.retryAt <= now)
-    this.replacement.step(used, free, used.length >= this.limits.extraSubflows, now, out)
+    this.replacement.step(all, used, free, used.length >= this.limits.extraSubflows, now, out)
     return this.replacement.nextAt
   }
 }

@@ -82,19 +82,20 @@ export class Replacement {
   }
 
   /**
-   * @param used routes that take places, up
+   * @param all routes that carry the connection
+   * @param used those of them that take places
    * @param free routes that could
    */
-  step(used: readonly Route[], free: readonly Route[], isFull: boolean, now: Micros, out: PathCommand[]): void {
+  step(all: readonly Route[], used: readonly Route[], free: readonly Route[], isFull: boolean, now: Micros, out: PathCommand[]): void {
     if (this.intervalUs === 0) return
     if (this.at === NEVER) {
-      this.measure(used)
+      this.measure(all)
       this.at = now + this.intervalUs
       return
     }
     if (now < this.at) return
     this.at = now + this.intervalUs
-    const isBusy = this.measure(used) >= BUSY_BYTES
+    const isBusy = this.measure(all) >= BUSY_BYTES
     if (this.trial !== null) {
       this.decide(this.trial, isBusy, now, out)
       return
@@ -141,9 +142,9 @@ export class Replacement {
   }
 
   /** Rates of the interval that ends now. @returns payload of all in it */
-  private measure(used: readonly Route[]): number {
+  private measure(all: readonly Route[]): number {
     let total = 0
-    for (const route of used) {
+    for (const route of all) {
       if (!this.view.stats(route.subflow, stats)) continue
       const score = this.score(route)
       const delta = score.subflow === route.subflow ? stats.bytes - score.bytes : 0
