@@ -456,7 +456,7 @@ t.test('the end: all paths go, all mappings are deleted by as few datagrams as c
   tt.equal(pair.sentAt.length - sent, 2, 'and then silence')
 })
 
-t.test('v1: the server’s port is proposed, idempotently repeated, and there is nothing but requests', async (tt) => {
+t.test('v1: the port of the server is proposed, idempotently repeated, and there is nothing but requests', async (tt) => {
   const pair = upPair({ isV1: true })
   tt.equal(pair.sentAt.length, 0)
   let n = 0
