@@ -66,7 +66,12 @@ const attribution = (path: string) =>
     .split('\n')
     .map((line) => JSON.parse(line) as Record<string, unknown>)
 
-t.test('a mapping carries flows of both families, without the addon; SIGTERM says BYE and leaves nothing', async (t) => {
+// They sleep most of the time, each in a lab of its own.
+t.jobs = 3
+/** An object of its own for each: the runner writes into it. */
+const parallel = () => ({ buffered: true })
+
+t.test('a mapping carries flows of both families, without the addon; SIGTERM says BYE and leaves nothing', parallel(), async (t) => {
   const lab = await create()
   t.teardown(() => lab.close())
   const before = await snapshot(lab.detour)
@@ -133,6 +138,7 @@ t.test('a mapping carries flows of both families, without the addon; SIGTERM say
 
 t.test(
   'leases end in the kernel while the daemon is dead; the next start replaces the table; an early SYN waits for its lease',
+  parallel(),
   async (t) => {
     const lab = await create()
     t.teardown(() => lab.close())
@@ -180,7 +186,7 @@ t.test(
   },
 )
 
-t.test('keys are live: a new one works without restart, a revoked one loses its flows; rules and quotas hold', async (t) => {
+t.test('keys are live: a new one works without restart, a revoked one loses its flows; rules and quotas hold', parallel(), async (t) => {
   const lab = await create()
   t.teardown(() => lab.close())
   const alice = (await lab.keygen('alice')).keys()
@@ -225,7 +231,7 @@ t.test('keys are live: a new one works without restart, a revoked one loses its 
   t.equal(await daemon.stop(), 0)
 })
 
-t.test('what is forged, replayed, truncated, reflected or of another time makes nothing and gets nothing', async (t) => {
+t.test('what is forged, replayed, truncated, reflected or of another time makes nothing and gets nothing', parallel(), async (t) => {
   const lab = await create()
   t.teardown(() => lab.close())
   const alice = (await lab.keygen('alice')).keys()
@@ -271,7 +277,7 @@ t.test('what is forged, replayed, truncated, reflected or of another time makes 
   t.equal(await daemon.stop(), 0)
 })
 
-t.test('version 1, byte for byte, for those who may; a key file that others may read is refused', async (t) => {
+t.test('version 1, byte for byte, for those who may; a key file that others may read is refused', parallel(), async (t) => {
   const lab = await create()
   t.teardown(() => lab.close())
   await lab.keygen('alice')
