@@ -227,8 +227,8 @@ export class NatDetour implements DetourProvider, PathDemand {
     if (this.isStopped) return
     const wanted = this.wanted(addresses)
     for (const channel of [...this.channels]) {
-      // A detour that works keeps its address, also when its name has others now.
-      if (channel.client.state !== 'down' || wanted.some((peer) => peer.equals(channel.peer))) continue
+      // A detour that works, or whose kernel does, keeps its address, also when its name has others now.
+      if (!isIdleAndDown(channel.client) || wanted.some((peer) => peer.equals(channel.peer))) continue
       channel.client.stop(this.shell.nowUs())
       channel.socket.close()
       this.channels.splice(this.channels.indexOf(channel), 1)
@@ -246,11 +246,16 @@ export class NatDetour implements DetourProvider, PathDemand {
     this.arm(this.shell.nowUs())
   }
 
-  /** The first address of each family that is carried. */
+  /** One address of each family that is carried: the one that we have, the next one when it is down, at first the first. */
   private wanted(addresses: readonly IpAddress[]): IpAddress[] {
-    const families = this.host?.families ?? []
-    const first = families.map((family) => addresses.find((address) => address.isV4 === (family === 4)))
-    return first.filter((address) => address !== undefined && (this.spec.keys !== null || address.isV4)) as IpAddress[]
+    const families = (this.host?.families ?? []).filter((family) => this.spec.keys !== null || family === 4)
+    return families.flatMap((family) => {
+      const list = addresses.filter((address) => address.isV4 === (family === 4))
+      const known = this.channels.find(({ peer }) => peer.isV4 === (family === 4))
+      if (known !== undefined && !isIdleAndDown(known.client)) return [known.peer]
+      const at = known === undefined ? -1 : list.findIndex((address) => address.equals(known.peer))
+      return list.slice((at + 1) % Math.max(1, list.length)).slice(0, 1)
+    })
   }
 
   private async open(peer: IpAddress): Promise<void> {
@@ -341,4 +346,9 @@ export class NatDetour implements DetourProvider, PathDemand {
     if (state === 'up' && lastError === null) log?.info(`detour ${this.name} is up`, { peer })
     else if (lastError !== null) log?.warn(`detour ${this.name}: ${lastError}`, { peer })
   }
+}
+
+/** No answer, and no subflow by it that may go on without. */
+function isIdleAndDown(client: NatClient): boolean {
+  return client.state === 'down' && client.leases === 0
 }

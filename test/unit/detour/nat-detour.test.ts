@@ -127,6 +127,57 @@ t.test('a family of its own for each address of the name that is carried', async
   await other.stop()
 })
 
+t.test('a detour that is down is looked for at the next address of its name', async (tt) => {
+  const { daemon, socket, port } = await listen('127.0.0.2')
+  const { host } = providerHost()
+  let aheadUs = 0
+  let lookups = 0
+  const shell = shellOf(() => {
+    lookups++
+    return ['127.0.0.1', '127.0.0.2']
+  })
+  const detour = new NatDetour(specOf(port), { ...shell, nowUs: () => shell.nowUs() + aheadUs })
+  detour.start(host)
+  let wasDown = false
+  while (detour.status().state !== 'up') {
+    aheadUs += 4_000_000
+    detour.onConnect(server(1), 443) // looks at the clock
+    await new Promise((resolve) => setTimeout(resolve, 1))
+    wasDown ||= detour.status().state === 'waiting'
+  }
+  tt.ok(wasDown)
+  tt.ok(lookups >= 2)
+  tt.equal(detour.status().peer, `127.0.0.2:${port}`)
+  tt.ok(daemon.asked.length > 0)
+  await detour.stop()
+  socket.close()
+})
+
+t.test('the host has changed: with the same source address towards the detour nothing is asked for again', async (tt) => {
+  const { daemon, socket, port } = await listen('127.0.0.1')
+  const { host, paths, until } = providerHost()
+  const marked: number[] = []
+  const detour = new NatDetour(
+    specOf(port),
+    shellOf(() => ['127.0.0.1'], marked),
+  )
+  detour.start(host)
+  await detour.settled
+  detour.onConnect(server(1), 443)
+  await until(() => [...paths.values()].some((one) => !one.isTentative))
+  detour.onHostChange(null as never)
+  detour.onHostChange(null as never)
+  while (marked.length < 2) await new Promise((resolve) => setImmediate(resolve))
+  await detour.stop()
+  tt.equal(marked.length, 2, 'changes in a row are looked at once')
+  tt.same(
+    daemon.maps().map((op) => op.leaseS > 0),
+    [true, false],
+    'the same source: asked for once, and deleted at the end',
+  )
+  socket.close()
+})
+
 t.test('a name that cannot be resolved, a port where nobody listens: said in plain words', async (tt) => {
   const { host, warnings } = providerHost()
   const nowhere = new NatDetour(
