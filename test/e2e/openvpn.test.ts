@@ -13,7 +13,7 @@ import { counter, linkStats, nstat } from './lib/stats.js'
 import { assertCleanMptcp } from './lib/verdict.js'
 
 const LEN = 12_000_000
-const LONG_LEN = 40_000_000
+const LONG_LEN = 30_000_000
 
 t.test('a VPN by the real openvpn carries a subflow; killed, it comes back; nothing of it is left', async (t) => {
   const lab = await Lab.create()

@@ -36,7 +36,8 @@ export async function addDetourHost(t: Test, lab: Lab): Promise<Namespace> {
     }
     await execOk(['ip', 'netns', 'del', host.name])
   })
-  await host.ok(['sysctl', '-qw', 'net.ipv4.conf.all.rp_filter=0', 'net.ipv4.conf.default.rp_filter=0'])
+  const off = ['ipv4.conf.all.rp_filter', 'ipv4.conf.default.rp_filter', 'ipv6.conf.default.accept_dad']
+  await host.ok(['sysctl', '-qw', ...off.map((key) => `net.${key}=0`)])
   await lab.client.ip(`link add ${CLIENT_DETOUR_DEVICE} type veth peer name near0 netns ${host.name}
     addr add ${DETOUR.client}/24 dev ${CLIENT_DETOUR_DEVICE}
     link set ${CLIENT_DETOUR_DEVICE} up`)
