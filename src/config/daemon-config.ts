@@ -20,7 +20,7 @@ const ownPrefix = (family: 4 | 6) =>
 /** Congestion control of one subflow, and what couples the subflows of a connection. */
 const CONGESTION = ['cubic', 'newreno', 'bbr'] as const
 const COUPLED = ['none', 'lia', 'olia'] as const
-const SCHEDULERS = ['min-rtt', 'round-robin', 'redundant'] as const
+const SCHEDULERS = ['min-rtt', 'round-robin', 'redundant', 'adaptive', 'blest', 'ecf', 'cheapest'] as const
 const PATH_MANAGERS = ['detour', 'full-mesh', 'ndiffports'] as const
 
 const DETOUR_EXAMPLE = `[[detour]]
@@ -90,7 +90,11 @@ export const DaemonSchema = v.strictObject({
     applies: 'new connections',
   }),
   scheduler: key(oneOf(SCHEDULERS), 'min-rtt', {
-    doc: 'Which subflow carries the next bytes: `min-rtt` (the fastest with room), `round-robin`, `redundant` (all carry all).',
+    doc: [
+      'Which subflow carries the next bytes: `min-rtt` (the fastest with room), `round-robin`, `redundant` (all carry all), `adaptive`',
+      '(redundant on new subflows and while the application is the limit, else the fastest), `blest` and `ecf` (the fastest; a slow one',
+      'waits where it would be in the way), `cheapest` (by the cost of the path).',
+    ].join(' '),
     flag: '--scheduler <name>',
     applies: 'new connections',
   }),

@@ -17,7 +17,7 @@ import {
   type SeqOff,
   type TcpExtension,
 } from '../tcp/extension.js'
-import { HAS_RST, RST_MIDDLEBOX } from '../wire/mptcp-options.js'
+import { HAS_FAIL, HAS_RST, RST_MIDDLEBOX } from '../wire/mptcp-options.js'
 import type { Packet } from '../wire/packet.js'
 import type { TcpOptions } from '../wire/tcp-options.js'
 import type { MptcpConnection } from './connection.js'
@@ -133,6 +133,11 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   /** MP_FAIL (RFC 8684 §3.7): DataOff of the peer's mapping, -1: none. */
   failAt: DataOff = -1
   isFailDue = false
+  /**
+   * We fell back over a wrong checksum of the peer's, whose infinite mapping has not come: until then it is told what has arrived.
+   * Linux 6.18 declares it with the next new data only, and its buffer is full of what was not DATA_ACKed.
+   */
+  isDataAckKept = false
   /** MP_PRIO is due: `isBackupHere` has changed. */
   isPrioDue = false
   /** Pure ACKs in a row that only carried an address signal. */
@@ -178,6 +183,9 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   }
   get cost(): number {
     return this.path.cost
+  }
+  get bytesAcked(): number {
+    return this.ep.bytesAcked
   }
   carriedTo: DataOff = 0
   get rtoCount(): number {
@@ -503,6 +511,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   onReset(opts: TcpOptions | null, now: Micros): void {
     if (opts === null || this.phase === PHASE_DEAD) return
     const m = opts.mptcp
+    if ((m.present & HAS_FAIL) !== 0) this.conn.env.counters.MPFailRx++
     if ((m.present & HAS_RST) !== 0) {
       this.conn.env.counters.MPRstRx++
       this.peerRstReason = m.rstReason

@@ -1,13 +1,13 @@
 import type { Micros } from '../base/time.js'
-import { bestPreference, preferenceOf } from './preference.js'
-import { type Grant, GRANT_MAX, type ReinjectCause, type Scheduler, type SchedulerView, type SubflowView } from './scheduler.js'
+import { fastestWithRoom } from './fastest.js'
+import { type Grant, GRANT_MAX, type ReinjectCause, type Scheduler, type SchedulerView } from './scheduler.js'
 
 /**
  * Lowest RTT first, Linux's default: of the subflows with room in their windows, the one with the smallest smoothed RTT takes the
  * next super-segment. How much of it leaves is for the subflow: it may prefer to wait for a better filled segment.
  */
 export class MinRttScheduler implements Scheduler {
-  readonly name = 'min-rtt'
+  readonly name: string = 'min-rtt'
 
   select(view: SchedulerView, pending: number, peerWindow: number, _now: Micros, out: Grant): boolean {
     return this.pick(view, 0, Math.min(pending, peerWindow), out)
@@ -19,22 +19,9 @@ export class MinRttScheduler implements Scheduler {
 
   onEvent(): void {}
 
-  private pick(view: SchedulerView, exclude: number, len: number, out: Grant): boolean {
+  protected pick(view: SchedulerView, exclude: number, len: number, out: Grant): boolean {
     if (len <= 0) return false
-    const subflows = view.subflows
-    const best = bestPreference(subflows, exclude)
-    if (best < 0) return false
-    let chosen = -1
-    let chosenRtt = 0
-    for (let i = 0; i < subflows.length; i++) {
-      const s = subflows[i] as SubflowView
-      if (((exclude >> i) & 1) === 1 || !s.isUsable || s.isBlocked || preferenceOf(s) !== best || s.sendSpace() <= 0) continue
-      const rtt = s.srttUs
-      if (chosen < 0 || rtt < chosenRtt) {
-        chosen = i
-        chosenRtt = rtt
-      }
-    }
+    const chosen = fastestWithRoom(view.subflows, exclude)
     if (chosen < 0) return false
     out.mask = 1 << chosen
     out.len = Math.min(len, GRANT_MAX)

@@ -1,4 +1,8 @@
 import { MptcpError } from '../base/errors.js'
+import { adaptive } from './adaptive.js'
+import { blest } from './blest.js'
+import { cheapest } from './cheapest.js'
+import { ecf } from './ecf.js'
 import { minRtt } from './min-rtt.js'
 import { redundant } from './redundant.js'
 import { roundRobin } from './round-robin.js'
@@ -8,6 +12,10 @@ const factories = new Map<string, SchedulerFactory>([
   ['min-rtt', minRtt],
   ['round-robin', roundRobin],
   ['redundant', redundant],
+  ['adaptive', adaptive],
+  ['blest', blest],
+  ['cheapest', cheapest],
+  ['ecf', ecf],
 ])
 
 export const DEFAULT_SCHEDULER = 'min-rtt'

@@ -22,6 +22,8 @@ export interface SubflowView {
   readonly cost: number
   /** End of what it has carried of the stream so far: its send pointer, in DataOff. */
   readonly carriedTo: number
+  /** Payload that the peer has acknowledged on it. */
+  readonly bytesAcked: number
   /** Bytes of new data that congestion and subflow window would let out now. */
   sendSpace(): number
 }

@@ -23,7 +23,7 @@ function payloadOf(link: Link, flow: number): number {
   return link.seen.filter((p) => p.fromClient && p.flow === flow).reduce((sum, p) => sum + p.pkt.payLen, 0)
 }
 
-for (const name of ['min-rtt', 'round-robin', 'redundant']) {
+for (const name of ['min-rtt', 'round-robin', 'redundant', 'adaptive', 'blest', 'cheapest', 'ecf']) {
   t.test(`${name}: both ways, lossy, byte-exact and within the rules`, async (tt) => {
     const { link, rules } = open(name)
     let n = 0

@@ -19,6 +19,7 @@ export function fake(over: Partial<{ -readonly [K in keyof Fake]: Fake[K] }> = {
     rtoCount: 0,
     cost: 0,
     carriedTo: 0,
+    bytesAcked: 1 << 20,
     space: 14_600,
     sendSpace(): number {
       return this.space
