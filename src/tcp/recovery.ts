@@ -164,7 +164,7 @@ export class Recovery {
 
   /** Everything up to recoverAt was acknowledged. */
   leave(cc: CongestionController, mss: number, now: Micros): void {
-    if (!this.isLossRecovery) cc.onRecovered(mss, now)
+    if (!this.isLossRecovery || cc.ownsRecovery) cc.onRecovered(mss, now)
     this.recoverAt = -1
     this.isLossRecovery = false
     this.isBlind = false

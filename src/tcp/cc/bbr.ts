@@ -55,7 +55,10 @@ export class Bbr implements CongestionController {
   private priorCwnd = 0
   private cycle = 0
   private cycleAt: Micros = 0
-  private conserveUntil = -1
+  /** In recovery, fast or after a timeout; its first round sends only what is delivered; its first ACK takes stock. */
+  private isRecovering = false
+  private isConserving = false
+  private isEntering = false
   /** ACK aggregation: bytes acknowledged beyond what the bandwidth explains. */
   private extraAt: Micros = 0
   private extraAcked = 0
@@ -93,8 +96,10 @@ export class Bbr implements CongestionController {
   }
 
   private updateRound(s: AckSample): void {
-    this.isRoundStart = s.priorDelivered >= this.roundEnd
+    if (this.isEntering) this.roundEnd = s.deliveredTotal // the round of conservation begins here
+    this.isRoundStart = !this.isEntering && s.priorDelivered >= this.roundEnd
     if (!this.isRoundStart) return
+    this.isConserving = false
     this.roundEnd = s.deliveredTotal
     this.round++
     this.rates[this.round % BW_ROUNDS] = 0
@@ -170,10 +175,10 @@ export class Bbr implements CongestionController {
       this.minRttAt = now
     }
     if (isExpired && this.state !== PROBE_RTT) {
-      this.state = PROBE_RTT
       this.pacingGain = 1
       this.cwndGain = 1
-      this.priorCwnd = Math.max(this.priorCwnd, this.cwnd)
+      this.save()
+      this.state = PROBE_RTT
       this.probeRttDoneAt = -1
     }
     if (this.state === PROBE_RTT) this.stayLow(s, now)
@@ -191,7 +196,6 @@ export class Bbr implements CongestionController {
     if (!this.probeRttRound || now < this.probeRttDoneAt) return
     this.minRttAt = now
     this.cwnd = Math.max(this.cwnd, this.priorCwnd)
-    this.priorCwnd = 0
     if (this.isFull) this.enterProbeBw(now)
     else {
       this.state = STARTUP
@@ -220,8 +224,10 @@ export class Bbr implements CongestionController {
   }
 
   private setWindow(s: AckSample): void {
-    if (this.conserveUntil >= 0 && s.deliveredTotal >= this.conserveUntil) this.conserveUntil = -1
-    if (this.conserveUntil >= 0) this.cwnd = Math.max(s.inFlight + s.delivered, s.mss)
+    if (s.lost > 0) this.cwnd = Math.max(this.cwnd - s.lost, s.mss)
+    if (this.isEntering) this.cwnd = s.inFlight + s.delivered
+    this.isEntering = false
+    if (this.isConserving) this.cwnd = Math.max(this.cwnd, s.inFlight + s.delivered)
     else {
       const extra = this.isFull
         ? Math.min(Math.max(this.extra[0] as number, this.extra[1] as number), (this.bandwidth * EXTRA_MAX_US) / US_PER_S)
@@ -234,24 +240,32 @@ export class Bbr implements CongestionController {
     if (this.state === PROBE_RTT) this.cwnd = Math.min(this.cwnd, MIN_SEGMENTS * s.mss)
   }
 
-  /** Loss alone does not slow BBR down: one round of packet conservation, then the former window again. */
-  onCongestion(inFlight: number, mss: number, _now: Micros): void {
-    this.priorCwnd = Math.max(this.priorCwnd, this.cwnd)
-    this.conserveUntil = this.roundEnd + inFlight
-    this.cwnd = Math.max(inFlight, mss)
+  /** Remembers the window, the largest since recovery or ProbeRTT began. */
+  private save(): void {
+    this.priorCwnd = this.isRecovering || this.state === PROBE_RTT ? Math.max(this.priorCwnd, this.cwnd) : this.cwnd
+  }
+
+  /** Loss alone does not slow BBR down: one round of packet conservation, then towards the target again. */
+  onCongestion(_inFlight: number, _mss: number, _now: Micros): void {
+    this.save()
+    this.isRecovering = true
+    this.isConserving = true
+    this.isEntering = true
   }
 
   onRto(_inFlight: number, mss: number, _isFirst: boolean, _now: Micros): void {
-    this.priorCwnd = Math.max(this.priorCwnd, this.cwnd)
+    this.save()
+    this.isRecovering = true
+    this.isConserving = false
+    this.isEntering = false
     this.cwnd = mss
-    this.conserveUntil = -1
   }
 
   onRecovered(_mss: number, _now: Micros): void {
-    this.conserveUntil = -1
-    if (this.state === PROBE_RTT) return
-    this.cwnd = Math.max(this.cwnd, this.priorCwnd)
-    this.priorCwnd = 0
+    this.isRecovering = false
+    this.isConserving = false
+    this.isEntering = false
+    if (this.state !== PROBE_RTT) this.cwnd = Math.max(this.cwnd, this.priorCwnd)
   }
 
   onSpurious(now: Micros): void {
