@@ -385,6 +385,7 @@ export class NatClient {
   private onGranted(mapping: Mapping, op: MappedOp, now: Micros): void {
     this.counters.granted++
     this.holdUs = FIRST_HOLD_US
+    this.lastError = null
     mapping.isGranted = true
     mapping.grantedAt = now
     mapping.conflicts = 0

@@ -11,6 +11,7 @@ import type { Path } from '../pathmgr/path.js'
 import { prefixContains } from './daemon/destination.js'
 import { NatClient } from './nat-client.js'
 import { Demands } from './nat-memory.js'
+import type { NatCounters } from './nat-report.js'
 import { type Mark, NatSocket, ownMark } from './nat-socket.js'
 import { type NatWire, RequestClock, WireV1, WireV2 } from './nat-wire.js'
 import type { DetourKeys } from './protocol/keys.js'
@@ -177,6 +178,11 @@ export class NatDetour implements DetourProvider, PathDemand {
       isBackup,
       cost,
       lastError: best?.lastError ?? this.lastError,
+      nat: {
+        seenAddress: best?.seenAddress?.toString() ?? null,
+        quotaLeft: best?.quotaLeft ?? null,
+        counters: sumOf(clients.map(({ counters }) => counters)),
+      },
     }
   }
 
@@ -351,4 +357,10 @@ export class NatDetour implements DetourProvider, PathDemand {
 /** No answer, and no subflow by it that may go on without. */
 function isIdleAndDown(client: NatClient): boolean {
   return client.state === 'down' && client.leases === 0
+}
+
+function sumOf(all: readonly NatCounters[]): Record<string, number> {
+  const sum: Record<string, number> = {}
+  for (const counters of all) for (const [name, n] of Object.entries(counters)) sum[name] = (sum[name] ?? 0) + Number(n)
+  return sum
 }

@@ -62,6 +62,18 @@ export interface DetourStatus {
   readonly isBackup: boolean
   readonly cost: number
   readonly lastError: string | null
+  /** Of a NAT detour alone. */
+  readonly nat?: NatFigures
+}
+
+/** What the client of a NAT detour knows and has counted. */
+export interface NatFigures {
+  /** This host as the detour sees it. */
+  readonly seenAddress: string | null
+  /** Mappings that it may have beyond those it has. */
+  readonly quotaLeft: number | null
+  /** Datagrams and decisions, by name. */
+  readonly counters: Readonly<Record<string, number>>
 }
 
 /** What can be changed on a detour while it runs. */

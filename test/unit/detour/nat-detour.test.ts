@@ -85,7 +85,7 @@ t.test('over real sockets: up, mapped, changed live, and everything given back a
   tt.equal(one?.isTentative, true)
   await until(() => paths.get(one?.id as number)?.isTentative === false)
   tt.equal(daemon.live(), 1)
-  tt.equal(detour.status().leases, 1)
+  tt.match(detour.status(), { leases: 1, nat: { seenAddress: '203.0.113.5', quotaLeft: 0, counters: { granted: 1, forged: 0 } } })
   detour.set({ isBackup: true, cost: 7 })
   tt.match(paths.get(one?.id as number), { isBackup: true, cost: 7 })
   detour.onUse(path({ kind: 'static' }), 1) // somebody else's
