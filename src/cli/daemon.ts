@@ -15,6 +15,7 @@ import { mptcpConfig } from '../mptcp/env.js'
 import { tcpConfig } from '../tcp/config.js'
 import { native } from '../tun/native.js'
 import type { TunDevice } from '../tun/tun-device.js'
+import { DefaultEgress } from './default-egress.js'
 import { checkDetours, Detours } from './detours.js'
 import { Egresses } from './egresses.js'
 import { type CountersReply, JSON_VERSION, type Outcome, type ReloadReply } from './json.js'
@@ -216,7 +217,16 @@ async function run(
   const parts = new ProviderParts({ tun: config.tun, engine, loop, keeper, egresses, families: familiesOf(setup), log })
   const detours = new Detours(parts, () => [...engine.connections].flatMap((connection) => connection.control ?? []))
   engine.paths.demand = detours.demand
-  keeper.onChange = (facts) => detours.onHostChange(facts)
+  const defaultEgress = new DefaultEgress()
+  const devices = () => new Map(familiesOf(setup).map((family) => [family, keeper.defaultDevices(family)]))
+  defaultEgress.look(keeper.hostFacts, devices())
+  keeper.onChange = (facts) => {
+    for (const family of defaultEgress.look(facts, devices())) {
+      log.info('the default egress is another one: its subflows begin anew', { family })
+      for (const path of engine.paths.list()) if (path.source === null) engine.paths.renew(path.id, family === 4, loop.clock.now())
+    }
+    detours.onHostChange(facts)
+  }
   let tellOutcome: (outcome: Outcome) => void = () => {}
   const outcome = new Promise<Outcome>((resolve) => {
     tellOutcome = resolve

@@ -208,7 +208,7 @@ function isLinkUsable(link: Link): boolean {
 }
 
 /** Addresses of one family that reach beyond the link. */
-function usableAddresses(link: Link, family: Family): string[] {
+export function usableAddresses(link: Link, family: Family): string[] {
   return link.addresses.filter((address) => address.includes(':') === (family === 6) && !/^(fe[89ab]|ff)/i.test(address))
 }
 

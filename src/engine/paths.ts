@@ -72,6 +72,18 @@ export class PathTable {
     }
   }
 
+  /** What connections of that family sent by the path leads nowhere any more: its subflows are lost, new ones may come. */
+  renew(id: number, isV4: boolean, now: Micros): void {
+    const path = this.find(id)
+    if (path === null) return
+    for (const connection of this.engine.connections) {
+      if (connection.control?.remote.isV4 !== isV4) continue
+      connection.control.onPathGone(path, now)
+      connection.control.onPath(path, now)
+      this.engine.mark(connection)
+    }
+  }
+
   /** The id that names the address `local` in joins: the one that it was announced by, else one of its own. */
   addressId(local: IpAddress): number {
     const announced = this.engine.config.announced.find((a) => a.local.equals(local))

@@ -150,9 +150,10 @@ export class HostKeeper {
     return [...new Set((this.copies.get(family)?.routes ?? []).flatMap((route) => route.devices))]
   }
 
-  /** Interfaces of the default routes of T. */
+  /** Interfaces of the default routes of T, the preferred first. */
   defaultDevices(family: Family): string[] {
-    const routes = (this.copies.get(family)?.routes ?? []).filter((route) => route.destination === 'default')
+    const all = (this.copies.get(family)?.routes ?? []).filter((route) => route.destination === 'default')
+    const routes = all.toSorted((a, b) => a.metric - b.metric)
     return [...new Set(routes.flatMap((route) => route.devices))]
   }
 
