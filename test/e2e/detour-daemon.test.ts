@@ -107,6 +107,13 @@ t.test('a mapping carries flows of both families, without the addon; SIGTERM say
   const [pong] = (await client.ask(alice, [{ op: 'ping', echo: '0011223344556677' }])) ?? []
   t.match(pong, { op: 'pong', echo: '0011223344556677', seenAddress: parseAddress(DETOUR_ADDRESS.client4) })
 
+  await lab.client.ip(`route add ${DETOUR_ADDRESS.server4} via ${DETOUR_ADDRESS.detour4}`)
+  await lab.client.exec(['ping', '-c', '1', '-W', '0.2', DETOUR_ADDRESS.server4])
+  t.match(await tableOf(lab), /nfproto ipv4 iifname @opened4 counter packets [1-9]/, 'the host does not become a router')
+  await lab.detour.ip('link add later type veth peer name later2\nlink set later up')
+  t.ok(await becomes(async () => /opened4 \{[^}]*"later"/.test(await tableOf(lab)), 3000), 'not for interfaces that come later either')
+  await lab.detour.ip('link del later')
+
   t.match(await client.map(alice, { ...op4, leaseS: 0 }), { result: RESULT_OK, leaseS: 0 }, 'deleted')
   t.match((await talk(lab.client, DETOUR_ADDRESS.detour4, v4?.detourPort ?? 0)).first, 'failed', 'no new flows')
   await long.flow.waitLine(/^alive/, 5000, long.flow.lines.length)

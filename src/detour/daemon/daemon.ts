@@ -15,7 +15,7 @@ import { Peers } from './peers.js'
 import { RateLimit } from './rate.js'
 import { Service } from './service.js'
 import { hostAddresses, Sockets } from './sockets.js'
-import { clientsOf, counterNames, type DetourStatus, type LeaseStatus } from './status.js'
+import { clientsOf, type DetourStatus, type LeaseStatus } from './status.js'
 import { V1Owners } from './v1-owners.js'
 
 /** Keys' times, addresses and interfaces of this host, leases: all looked at so often. */
@@ -110,7 +110,7 @@ export class DetourDaemon {
     this.keys.update(keys, performance.now(), Date.now())
     this.readAddresses()
     this.forwarding.update()
-    await this.mapper.rebuild(this.tableOptions())
+    await this.mapper.kernel.build(this.tableOptions())
     const [failure] = await this.sockets.update()
     if (failure !== undefined) throw failure
     this.watchKeys()
@@ -143,7 +143,7 @@ export class DetourDaemon {
       if (keyFileStamp(this.config.keys) !== this.keyStamp) this.readKeysAgain()
       this.mapper.tick()
       for (const owner of this.v1.idle()) this.mapper.dropOwner(owner)
-      if (this.forwarding.update()) await this.mapper.rebuild(this.tableOptions())
+      if (this.forwarding.update()) await this.mapper.kernel.setOpened(this.tableOptions())
       const [failure] = await this.sockets.update()
       if (failure !== undefined && failure.message !== this.lastListenError)
         this.log.warn('an address is not served', { error: failure.message })
@@ -244,7 +244,8 @@ export class DetourDaemon {
       leases,
       clients: clientsOf(leases),
       flows: leases.reduce((sum, lease) => sum + lease.flows, 0),
-      counters: counterNames(this.service.counters, {
+      counters: {
+        ...this.service.counters,
         mappingsBegun: mapper.leases.begun,
         mappingsLive: mapper.leases.live,
         overQuota: mapper.leases.overQuota,
@@ -254,7 +255,7 @@ export class DetourDaemon {
         sendErrors: sockets.sendErrors,
         attributionFailures: attribution.failures,
         keyFileErrors: keyErrors,
-      }),
+      },
     }
   }
 

@@ -9,6 +9,7 @@ import {
   Elements,
   FIXED_CHAINS,
   leaseNumber,
+  openedSets,
   putCounters,
   putLease,
   putRevoked,
@@ -38,6 +39,7 @@ type Change =
   /** Nothing of it is left. */
   | { readonly kind: 'forget'; readonly lease: Lease }
   | { readonly kind: 'drop quota'; readonly lease: null; readonly slot: number }
+  | { readonly kind: 'opened'; readonly lease: null; readonly options: TableOptions }
 
 interface Pending {
   readonly change: Change
@@ -115,6 +117,12 @@ export class KernelTable {
     return this.push({ kind: 'drop quota', lease: null, slot })
   }
 
+  /** Other interfaces than before forward because of us. */
+  setOpened(options: TableOptions): Promise<void> {
+    this.options = options
+    return this.push({ kind: 'opened', lease: null, options })
+  }
+
   private push(change: Change): Promise<void> {
     return new Promise((resolve, reject) => {
       this.queue.push({ change, done: (error) => (error === null ? resolve() : reject(error)) })
@@ -177,7 +185,8 @@ export class KernelTable {
       const { kind, lease } = change
       if (kind === 'drop quota') {
         if (this.chains.delete(change.slot)) after.push(...dropQuotaChain(change.slot))
-      } else if (kind === 'admit') {
+      } else if (kind === 'opened') after.push(...openedSets(change.options))
+      else if (kind === 'admit') {
         // Adding refreshes the timeout only since Linux 6.12 or so: put, take and put again is a renewal on all. A `delete` of what
         // has just ended would fail, so it is put first.
         needQuota(change.quota)

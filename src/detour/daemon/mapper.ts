@@ -162,12 +162,6 @@ export class Mapper {
     return up === undefined || down === undefined ? null : { up, down }
   }
 
-  /** Other interfaces forward because of us: the guard in the table must know. @throws {MptcpError} ERR_NFT */
-  async rebuild(options: TableOptions): Promise<void> {
-    await this.kernel.build(options)
-    await this.admitAll()
-  }
-
   /** Somebody has taken our table away, or changed it: it is made anew with all that lives, and clients are told by the epoch. */
   mend(): Promise<void> {
     this.mending ??= this.mendNow().finally(() => {

@@ -1,5 +1,4 @@
 import type { Usage } from './attribution.js'
-import type { ServiceCounters } from './service.js'
 
 /** One mapping in `detour status`. */
 export interface LeaseStatus {
@@ -64,9 +63,4 @@ export function clientsOf(leases: readonly LeaseStatus[]): ClientStatus[] {
     })
   }
   return [...clients.values()]
-}
-
-/** Counters under stable names. */
-export function counterNames(service: ServiceCounters, more: Readonly<Record<string, number>>): Record<string, number> {
-  return { ...service, ...more }
 }

@@ -90,6 +90,15 @@ table ${TABLE} {
 `
 }
 
+/** The commands that say which interfaces forward because of us. */
+export function openedSets({ opened4, opened6 }: Pick<TableOptions, 'opened4' | 'opened6'>): string[] {
+  const commands = (set: string, names: readonly string[]) => [
+    `flush set ${TABLE} ${set}`,
+    ...(names.length === 0 ? [] : [`add element ${TABLE} ${set} { ${names.map((name) => `"${name}"`).join(', ')} }`]),
+  ]
+  return [...commands('opened4', opened4), ...commands('opened6', opened6)]
+}
+
 /** The commands that limit the concurrent flows of one owner; its new flows pass this chain. */
 export function quotaChain(slot: number, maxFlows: number): string[] {
   const chain = `${TABLE} ${chainName(slot)}`
