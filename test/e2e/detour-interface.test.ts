@@ -4,7 +4,7 @@ import { Daemon } from './lib/daemon.js'
 import { addDetourHost, CLIENT_DETOUR_DEVICE, DETOUR, slowDownloads } from './lib/detour-host.js'
 import { becomes } from './lib/exec.js'
 import { ADDRESS, Lab } from './lib/lab.js'
-import { curlDownload, PORT, startServers } from './lib/peers.js'
+import { curlDownload, PORT, spawnClient, startServers } from './lib/peers.js'
 import { payloadSha256 } from './lib/payload.js'
 import { snapshot } from './lib/snapshot.js'
 import { counter, linkStats, nstat } from './lib/stats.js'
@@ -76,4 +76,24 @@ t.test('an interface comes, loses its address, goes and comes again: each time i
   await remove()
   t.equal(await daemon.stop(), 0)
   t.same(await snapshot(lab.client), before, 'everything is as before')
+})
+
+t.test('the default route changes to another link in mid-transfer: the subflow begins anew there at once', async (t) => {
+  const lab = await Lab.create()
+  t.teardown(() => lab.close())
+  await startServers(lab)
+  const daemon = await Daemon.start(lab)
+  const client = spawnClient(lab.client, ['stall', ADDRESS.server4, PORT.http, 50_000_000, 3])
+  await client.waitLine(/"stalled"/)
+  const before = (await linkStats(lab.client, 'wan2')).rxBytes
+  await lab.client.ip(`route add default via ${ADDRESS.serverLink4[1]} metric 10`)
+  const subflows = async () => (await daemon.status()).connections.flatMap((c) => c.subflows)
+  t.ok(await becomes(async () => counter(await nstat(lab.server), 'MPTcpExtMPJoinAckRx') === 1, 2_000), 'it has joined anew')
+  t.same(
+    (await subflows()).map((s) => `${s.path} ${s.phase}`),
+    ['default open'],
+  )
+  t.same(JSON.parse(await client.waitLine(/"received"/, 20_000)), { received: 50_000_000, sha256: payloadSha256(50_000_000) })
+  t.ok((await linkStats(lab.client, 'wan2')).rxBytes - before > 10_000_000, 'by the other link')
+  await assertCleanMptcp(t, lab)
 })
