@@ -87,6 +87,7 @@ function readLate(s: Subflow, m: MptcpOptions): OptionsVerdict {
 function readPlain(s: Subflow, pkt: Packet, m: MptcpOptions, segOff: SeqOff, now: Micros): OptionsVerdict {
   const c = s.conn
   const remote = c.remoteKey
+  if (s.isDataAckKept && pkt.payLen > 0) noteInfinite(s, m)
   if (m.present === 0 || remote === null) return ON_CONTINUE
   if ((m.present & HAS_FASTCLOSE) !== 0) return readFastclose(s, m, now)
   if (m.dsnLen !== 8 || m.dataLen === 0 || pkt.payLen === 0 || !isSilent(c.fallbackReason)) return ON_CONTINUE
@@ -95,6 +96,13 @@ function readPlain(s: Subflow, pkt: Packet, m: MptcpOptions, segOff: SeqOff, now
   if (seq >= segOff + pkt.payLen || data - seq === c.rx.dataOfStream(c.rx.delta)) return ON_CONTINUE
   c.env.counters.DSSNotMatching++
   return s.refuse(RST_MPTCP_ERROR)
+}
+
+/** The peer's stream goes on without mappings: it says so, or shows it. */
+function noteInfinite(s: Subflow, m: MptcpOptions): void {
+  const isInfinite = (m.present & HAS_DSS) !== 0 && m.dsnLen > 0 && m.dataLen === 0
+  if (isInfinite) s.conn.env.counters.InfiniteMapRx++
+  if (isInfinite || (m.present & HAS_DSS) === 0) s.isDataAckKept = false
 }
 
 /** A fallback that the peer was not told of. */
@@ -113,7 +121,11 @@ function readBare(s: Subflow, ackOff: SeqOff, now: Micros): OptionsVerdict {
  */
 function checkDataAck(s: Subflow, ackOff: SeqOff, now: Micros): OptionsVerdict {
   if (s.hasDataAck || Math.min(ackOff, s.nextSeq) <= s.ackedSeq) return ON_CONTINUE
-  if (s.phase === PHASE_OPEN && s.bareRun < BARE_RUN && !mayFallBack(s.conn, s)) return ON_CONTINUE
+  const c = s.conn
+  if (s.phase === PHASE_OPEN && !mayFallBack(c, s)) {
+    // a join of the peer decides first: has it fallen back, it resets that one
+    if (s.bareRun < BARE_RUN || (isJoinPending(c) && isSoleAndContiguous(c, s))) return ON_CONTINUE
+  }
   return stripped(s, FB_NO_DATA_ACK, now)
 }
 
@@ -192,8 +204,10 @@ function readFail(s: Subflow, m: MptcpOptions, now: Micros): OptionsVerdict {
   const at = dataOffOf64(own.idsnHi, own.idsnLo, m.failHi, m.failLo)
   if (at < 0 || at > c.snd.nxt) return ON_CONTINUE
   // Answered with an MP_FAIL of our own, and one infinite mapping from the last byte known to have arrived intact
-  s.failAt = c.rcv.dataAck
-  s.isFailDue = true
+  const isAnswer = s.failAt >= 0
+  s.isFailDue = !isAnswer
+  if (isAnswer) s.isDataAckKept = true
+  else s.failAt = c.rcv.dataAck
   s.answer()
   s.announceInfinite(c.snd.una, c.snd.una - c.snd.nxt + s.nextSeq)
   fallBack(c, s, FB_FAIL_RECEIVED, now)

@@ -82,7 +82,8 @@ function wantedLen(s: Subflow, kind: SegmentKind, room: number): number {
 
 function plainLen(s: Subflow, kind: SegmentKind): number {
   if (kind === KIND_DATA) return s.infiniteSsn >= 0 ? pad4(dssLen(0, 8, s.conn.isChecksummed)) : 0
-  return s.isFailDue ? FAIL_LEN : 0
+  const ack = s.isDataAckKept && kind === KIND_PURE_ACK ? pad4(dssLen(s.conn.rcv.uses64 ? 8 : 4, 0, false)) : 0
+  return ack + (s.isFailDue ? FAIL_LEN : 0)
 }
 
 function resetLen(s: Subflow): number {
@@ -258,6 +259,10 @@ function writeAck(s: Subflow, kind: SegmentKind, mem: Uint8Array, off: number, r
     c.env.counters.MPFailTx++
     s.isFailDue = false
     withFin = false
+  }
+  if (s.phase === PHASE_PLAIN && s.isDataAckKept && kind === KIND_PURE_ACK) {
+    at += writeMapping(s, mem, at, c.rcv.uses64 ? 8 : 4, -1, 0, 0, -1, false)
+    return pad(mem, off, at - off)
   }
   if (s.phase === PHASE_PLAIN || s.phase === PHASE_SYN || !c.isMptcp) return at - off
   if (hasFastclose(s)) {
