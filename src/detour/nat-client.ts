@@ -4,7 +4,7 @@ import { deniedText, downText, fullText, NatCounters } from './nat-report.js'
 import type { Mapping } from './nat-mapping.js'
 import { type Demands, Refusals, targetKey } from './nat-memory.js'
 import { MAX_RETRIES, type Request, Requests } from './nat-requests.js'
-import { MappingTable, type NatPaths, type NatWorld } from './nat-table.js'
+import { destinationOf, MappingTable, type NatPaths, type NatWorld } from './nat-table.js'
 import { mapOp, type NatWire } from './nat-wire.js'
 import {
   type MappedOp,
@@ -36,6 +36,8 @@ const DEMANDS_AT_UP = 16
 /** A clock is corrected so often in a row; then the usual retransmission has its turn. */
 const MAX_CORRECTIONS = 2
 const MAX_CONFLICTS = 3
+/** Lost mappings are asked for at once, but not more often. */
+const EPOCH_US = US_PER_S
 
 export type NatState = 'starting' | 'up' | 'down'
 
@@ -71,6 +73,7 @@ export class NatClient {
   private readonly mappings: MappingTable
   private readonly deleting = new Set<Mapping>()
   private epoch: number | null = null
+  private epochAt: Micros = -EPOCH_US
   private pingAttempt = -1
   private pingAt: Micros
   private probeUs = FIRST_PROBE_US
@@ -377,7 +380,7 @@ export class NatClient {
     if (this.mappings.get(mapping.key) !== mapping) return // given up meanwhile
     mapping.settle()
     this.quotaLeft = op.quotaLeft
-    if (op.result === RESULT_OK && op.leaseS > 0) this.onGranted(mapping, op, now)
+    if (op.result === RESULT_OK && op.leaseS > 0 && op.detourPort > 0) this.onGranted(mapping, op, now)
     else this.onRefused(mapping, op, now)
     this.onEpoch(op.epoch, mapping, now)
   }
@@ -391,9 +394,7 @@ export class NatClient {
     mapping.conflicts = 0
     mapping.detourPort = op.detourPort
     mapping.askAt = this.wire.hasLeases ? now + (op.leaseS * US_PER_S) / 2 : NEVER
-    const { peer } = this.mappings
-    const isUsable = op.detour.isV4 === peer.isV4 && (op.detour.w3 | op.detour.w1 | op.detour.w0) !== 0
-    this.mappings.show(mapping, isUsable ? op.detour : peer, false)
+    this.mappings.show(mapping, destinationOf(op.detour, this.mappings.peer), false)
   }
 
   private onRefused(mapping: Mapping, op: MappedOp, now: Micros): void {
@@ -429,10 +430,15 @@ export class NatClient {
     this.epoch = epoch
     if (before === null || before === epoch) return
     this.counters.epochs++
-    this.ask(
-      this.mappings.all().filter((mapping) => mapping !== told && !mapping.isAsking),
-      now,
-    )
+    const lost = this.mappings.all().filter((mapping) => mapping !== told && !mapping.isAsking)
+    // Two daemons behind one address would make an endless storm of it.
+    const at = this.epochAt + EPOCH_US
+    if (now < at) {
+      for (const mapping of lost) mapping.askAt = Math.min(mapping.askAt, at)
+      return
+    }
+    this.epochAt = now
+    this.ask(lost, now)
   }
 
   private onBye(now: Micros): void {

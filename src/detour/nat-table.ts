@@ -135,3 +135,11 @@ export class MappingTable {
     }
   }
 }
+
+/** Where a mapping leads by its answer; the daemon's own address when the answer names none that a host can have. */
+export function destinationOf(detour: IpAddress, peer: IpAddress): IpAddress {
+  if (detour.isV4 !== peer.isV4) return peer
+  const top = (detour.isV4 ? detour.w3 : detour.w0) >>> 24
+  if (detour.isV4) return top === 0 || top === 127 || top >= 224 ? peer : detour
+  return (detour.w0 | detour.w1) === 0 || top === 0xff || detour.w0 >>> 22 === 0xfe80 >>> 6 ? peer : detour
+}

@@ -1,7 +1,23 @@
 import t from 'tap'
 import { forSeeds } from '../../oracle/seeds.js'
 import type { Rng } from '../../../src/base/rng.js'
+import { IpAddress } from '../../../src/base/address.js'
+import type { MappedOp, Result } from '../../../src/detour/protocol/ops.js'
 import { MS, NatPair, S } from './nat-harness.js'
+
+/** An answer that is well sealed and means little. */
+function nonsense(rng: Rng): Partial<MappedOp> {
+  const detour = new IpAddress(rng.int32(), rng.int32(), rng.int32(), rng.int32())
+  const leaseS = rng.chance(0.5) ? rng.below(4) : rng.int32() >>> 0
+  return {
+    result: rng.below(7) as Result,
+    leaseS,
+    detour,
+    detourPort: rng.below(65_536),
+    epoch: rng.int32() >>> 0,
+    quotaLeft: rng.below(9),
+  }
+}
 
 /** What may happen to the two, one step of it. */
 function step(
@@ -68,12 +84,14 @@ t.test('client and daemon agree again after any faults, and nothing is left over
     const pair = new NatPair({ seed })
     pair.drop = () => rng.chance(0.2)
     pair.copies = () => (rng.chance(0.2) ? [0, rng.below(300 * MS)] : [rng.chance(0.2) ? rng.below(300 * MS) : 0])
+    pair.daemon.override = () => (rng.chance(0.05) ? nonsense(rng) : null)
     const used = new Map<number, number>()
     for (let i = 0; i < 150; i++) step(pair, rng, used, faults)
 
     // healed: whatever a subflow uses or somebody wants has exactly one lease, at the port where the path leads
     pair.drop = () => false
     pair.copies = () => [0]
+    pair.daemon.override = null
     pair.daemon.isRunning = true
     pair.run(200 * S)
     for (let n = 100; n < 110; n++) pair.connect(n)
@@ -100,4 +118,18 @@ t.test('client and daemon agree again after any faults, and nothing is left over
     downs += pair.client.counters.downs
   })
   for (const [name, n] of Object.entries({ ...faults, dropped, replays, corrections, downs, confirmed })) tt.ok(n > 0, `${name}: ${n}`)
+})
+
+t.test('a daemon that answers nonsense, another epoch each time, makes no storm and no harm', async (tt) => {
+  await forSeeds(tt, [1, 2], (rng, seed) => {
+    const pair = new NatPair({ seed })
+    pair.daemon.override = () => nonsense(rng)
+    for (let n = 0; n < 40; n++) pair.connect(n)
+    pair.run(60 * S)
+    const { epochs, sent } = pair.client.counters
+    tt.ok(epochs > 10, `${epochs} epochs`)
+    tt.ok(sent < 60 * 40 * 3, `${sent} datagrams in a minute`)
+    pair.client.stop(pair.now)
+    tt.equal(pair.paths.size, 0)
+  })
 })
