@@ -7,6 +7,7 @@ import { isDerived, isPathFor, type Path } from '../pathmgr/path.js'
 import type { PathCommand, PathEvent, PathManager, PathView, SubflowStats } from '../pathmgr/path-manager.js'
 import { RST_UNSPECIFIED } from '../wire/mptcp-options.js'
 import * as st from '../tcp/state.js'
+import { Ear } from './ear.js'
 import type { Engine } from './engine.js'
 
 /** Decisions that a connection remembers. */
@@ -40,6 +41,7 @@ interface Known {
   isPeerBackup: boolean
   /** Its end would be a failure of the path. */
   isFault: boolean
+  readonly ear: Ear
 }
 
 /**
@@ -57,6 +59,8 @@ export class PathControl implements PathView {
   private readonly known: Known[] = []
   private announced: readonly { readonly id: number; readonly address: IpAddress; readonly port: number }[] = []
   private wakeAt: Micros = NEVER
+  /** When the subflows are to be listened to again. */
+  private listenAt: Micros = NEVER
   private readonly commands: PathCommand[] = []
   private readonly events: PathEvent[] = []
   private readonly log: PathDecision[] = []
@@ -72,7 +76,7 @@ export class PathControl implements PathView {
   }
 
   nextTimeout(): Micros {
-    return this.wakeAt
+    return Math.min(this.wakeAt, this.listenAt)
   }
 
   /** Looks what has happened and lets the manager act. Cheap when nothing has. */
@@ -80,10 +84,11 @@ export class PathControl implements PathView {
     const { conn } = this
     if (this.manager === null && !this.start(now)) return
     if (conn.isClosed || conn.isClosing) {
-      this.wakeAt = NEVER
-      this.loseAll()
+      this.close()
       return
     }
+    this.listenAt = NEVER
+    for (const one of this.known) if (one.isUp) this.listenAt = Math.min(this.listenAt, one.ear.check(one.s, now))
     this.look()
     if (this.events.length > 0 || now >= this.wakeAt) this.run(now)
   }
@@ -120,6 +125,7 @@ export class PathControl implements PathView {
   close(): void {
     this.loseAll()
     this.wakeAt = NEVER
+    this.listenAt = NEVER
   }
 
   /** Why it is carried as it is. */
@@ -155,7 +161,7 @@ export class PathControl implements PathView {
     if (first === undefined || !conn.isMptcp || !conn.isFullyEstablished || conn.isClosed) return false
     this.manager = engine.config.pathManager(this, engine.config.pathLimits)
     const path = engine.paths.find(first.path.id) ?? first.path
-    this.known.push({ s: first, path, isUp: true, isSilent: false, isPeerBackup: first.isPeerBackup, isFault: true })
+    this.known.push({ s: first, path, isUp: true, isSilent: false, isPeerBackup: first.isPeerBackup, isFault: true, ear: new Ear() })
     engine.paths.onUse(path, 1)
     this.events.push({ kind: 'established', subflow: first.id, path, paths: engine.paths.serving(this.remote, this.port) })
     this.run(now)
@@ -178,7 +184,7 @@ export class PathControl implements PathView {
         one.isUp = true
         events.push({ kind: 'subflow-up', subflow: s.id })
       }
-      const isSilent = s.stale !== null
+      const isSilent = s.stale !== null || one.ear.isDeaf
       if (one.isSilent !== isSilent) {
         one.isSilent = isSilent
         events.push({ kind: isSilent ? 'subflow-silent' : 'subflow-back', subflow: s.id })
@@ -284,7 +290,7 @@ export class PathControl implements PathView {
       return
     }
     this.note(`open ${path.label}: ${why}`, now)
-    this.known.push({ s, path, isUp: false, isSilent: false, isPeerBackup: false, isFault: true })
+    this.known.push({ s, path, isUp: false, isSilent: false, isPeerBackup: false, isFault: true, ear: new Ear() })
     this.engine.paths.onUse(path, 1)
     this.events.push({ kind: 'opened', subflow: s.id, path })
   }
