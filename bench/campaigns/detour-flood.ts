@@ -60,7 +60,10 @@ export const campaign: Campaign = {
       const isSeen = ['forged', 'unknownKey', 'malformed', 'replayed', 'wrongTime', 'overQuota'].every((name) => of(name) > 0)
       const isQuick = asked.p99 <= 20 && asked.failed + asked.unanswered === 0 && asked.answered > Number(seconds) * 10
       const isSilent = of('sentBytes') <= of('receivedBytes') && begun === 1 + GREEDY_LEASES
-      return (await daemon.stop()) === 0 && isSeen && isQuick && isSilent && flood.perSecond > Number(RATE) * 0.9
+      const isEven = flood.perSecond > Number(RATE) * 0.9
+      const isGone = (await daemon.stop()) === 0
+      process.stdout.write(`${JSON.stringify({ isSeen, isQuick, isSilent, isEven, isGone })}\n`)
+      return isSeen && isQuick && isSilent && isEven && isGone
     } finally {
       lab.close()
     }

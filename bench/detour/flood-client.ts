@@ -57,8 +57,7 @@ async function flood(victim: DetourKeys, greedy: DetourKeys): Promise<object> {
   send(once)
   const answer = await reply
   const forged = Buffer.from(once)
-  const unknown = randomBytes(once.length)
-  unknown.set(once.subarray(0, 4))
+  const unknown = Buffer.from(once)
   const make: Record<string, (n: number) => Uint8Array> = {
     'forged, valid key id': (n) => {
       forged.writeUInt32BE(n, 20)

@@ -19,7 +19,7 @@ export class Attribution {
   /** @param path null: standard output. @throws {MptcpError} ERR_ATTRIBUTION */
   constructor(path: string | null) {
     this.path = path
-    this.fd = path === null ? 1 : open(path)
+    this.fd = path === null ? -1 : open(path)
   }
 
   begun(lease: Lease): void {
@@ -44,8 +44,11 @@ export class Attribution {
   }
 
   private write(line: object): void {
+    const text = `${JSON.stringify({ time: new Date().toISOString(), ...line })}\n`
     try {
-      writeSync(this.fd, `${JSON.stringify({ time: new Date().toISOString(), ...line })}\n`)
+      // Standard output may be a pipe that does not block: what its reader has not taken yet waits in the stream.
+      if (this.path === null) process.stdout.write(text)
+      else writeSync(this.fd, text)
     } catch {
       this.failures++ // a full disk ends no mapping; `status` shows it
     }
