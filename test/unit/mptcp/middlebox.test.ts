@@ -42,7 +42,7 @@ t.test('rfc8684 3.7: a corrupted byte on the only subflow: MP_FAIL, infinite map
     'infinite mapping',
   )
   tt.equal(FALLBACK_NAMES[link.client.c.fallbackReason], FALLBACK_NAMES[FB_FAIL_RECEIVED])
-  tt.same([link.client.counters.MPFailRx, link.client.counters.MPFailTx], [link.server.counters.MPFailTx, 1], 'an answer is not answered')
+  tt.equal(link.client.counters.MPFailTx, 1, 'one answer')
   tt.equal(FALLBACK_NAMES[link.server.c.fallbackReason], FALLBACK_NAMES[FB_INFINITE_RECEIVED])
   tt.equal(link.server.received, 55_000, 'the stream goes on, with the byte that the middlebox changed')
   const last = link.seen[link.seen.length - 1] as Seen
