@@ -33,7 +33,7 @@ export const campaign: Campaign = {
       const victim = await text('victim')
       const greedy = await text('greedy', '--quota-leases', String(GREEDY_LEASES))
       const honest = await text('honest', '--quota-leases', '60000', '--quota-rate', '1000')
-      const daemon = await lab.serve('--allow-destination', '10.77.2.0/24', '--leases', '60000', '--rate', '1000', '--max-lease', '30')
+      const daemon = await lab.serve('--allow-destination', '10.77.2.0/24', '--leases', '60000', '--rate', '1000', '--max-lease', '3600')
       const run = (role: string, ...tokens: string[]) =>
         lab.client.ok(['node', '--import', 'tsx', CLIENT, role, DETOUR_ADDRESS.detour4, seconds, RATE, ...tokens], {
           timeoutMs: Number(seconds) * 1000 + 60_000,

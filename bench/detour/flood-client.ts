@@ -41,7 +41,7 @@ let lastUs = 0
 function request(by: DetourKeys, mapId: string, offsetUs = 0): { nonce: string; datagram: Buffer } {
   lastUs = Math.max(lastUs + 1, Date.now() * 1000)
   const nonce = makeNonce(lastUs + offsetUs, randomInt(2 ** 32))
-  const op = { op: 'map', mapId, leaseS: 60, remote: REMOTE, remotePort: 443, detourPort: 0, flags: 0 } as const
+  const op = { op: 'map', mapId, leaseS: 3600, remote: REMOTE, remotePort: 443, detourPort: 0, flags: 0 } as const
   return { nonce: Buffer.from(nonce).toString('latin1'), datagram: sealRequest(by, nonce, [op]) as Buffer }
 }
 
