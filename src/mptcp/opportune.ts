@@ -1,8 +1,6 @@
 import { REINJECT_BLOCKED } from '../scheduler/scheduler.js'
 import type { MptcpConnection } from './connection.js'
-import type { DataOff } from './mapping.js'
 import type { Subflow } from './subflow.js'
-import type { TxMappings } from './tx-mappings.js'
 
 /** Less room than this is none: a segment would not fit. */
 const ROOM_MIN = 1_400
@@ -19,7 +17,7 @@ export function retransmitOpportunely(c: MptcpConnection): boolean {
   for (let i = 0; i < c.subflows.length; i++) {
     const slow = c.subflows[i] as Subflow
     if (!slow.isLive || slow.tx === null) continue
-    const end = endOfMapping(slow.tx, una)
+    const end = slow.tx.endInFlight(una)
     if (end < 0) continue
     const room = roomOfFaster(c, slow)
     if (room < ROOM_MIN) return false
@@ -37,17 +35,6 @@ function isBlocked(c: MptcpConnection): boolean {
   const queue = c.sendQueue
   if (c.tx.dataOfStream(queue.readyEnd) > c.snd.nxt) return c.snd.edge - c.snd.nxt < ROOM_MIN
   return queue.finAt < 0 && queue.readyEnd - queue.base + ROOM_MIN > queue.capacity
-}
-
-/** End of the mapping in flight that holds `at`, -1: none does. */
-function endOfMapping(tx: TxMappings, at: DataOff): DataOff {
-  if (tx.minUnacked() > at) return -1
-  for (let i = tx.acked; i < tx.count; i++) {
-    const data = tx.dataAt(i)
-    const end = data + tx.lenAt(i)
-    if (at < end && at >= data + (tx.unackedFrom(i) - tx.seqAt(i))) return end
-  }
-  return -1
 }
 
 /** Largest room of the subflows that are faster than `slow`, and no worse by preference. */

@@ -27,14 +27,23 @@ function maskOf(c: MptcpConnection, id: number): number {
   return 0
 }
 
-/** Mask of the subflows that have carried the byte at `off` and still answer, of a scheduler that sends on all. */
-function maskOfCarriers(c: MptcpConnection, off: DataOff): number {
-  let mask = 0
+/** The subflow with this id answers and is the only usable one. */
+function isLeftAlone(c: MptcpConnection, id: number): boolean {
   for (let i = 0; i < c.subflows.length; i++) {
     const s = c.subflows[i] as Subflow
-    if (s.isUsable && s.rtoCount === 0 && s.carriedTo > off) mask |= 1 << i
+    if (s.isUsable && (s.id !== id || s.rtoCount > 0)) return false
   }
-  return mask
+  return id >= 0
+}
+
+/** Up to where the bytes from `off` on are in flight on a subflow that answers, other than the one with id `except`; `off`: on none. */
+function carriedElsewhere(c: MptcpConnection, off: DataOff, except: number): DataOff {
+  let to = off
+  for (let i = 0; i < c.subflows.length; i++) {
+    const s = c.subflows[i] as Subflow
+    if (s.id !== except && s.isUsable && s.rtoCount === 0 && s.tx !== null) to = Math.max(to, s.tx.endInFlight(off))
+  }
+  return to
 }
 
 /** Lets every subflow of the grant send [off, off + len), or as much of it as it can. Returns the bytes that at least one sent. */
@@ -57,17 +66,20 @@ export function sendReinjections(c: MptcpConnection, tx: TxRing, now: Micros): v
   const rtx = c.rtx
   while (tx.count < tx.slots && rtx.next(c.snd.una)) {
     const from = rtx.from
-    let exclude = maskOf(c, rtx.except)
     if (c.scheduler.repeat !== undefined && rtx.cause !== REINJECT_DATA_RTO) {
-      const carriers = maskOfCarriers(c, from)
-      if ((carriers & ~exclude) !== 0) {
-        rtx.sent(rtx.to - from) // others carry it already, and it is theirs to repeat what they lose
+      const to = carriedElsewhere(c, from, rtx.except)
+      if (to > from) {
+        rtx.sent(Math.min(to, rtx.to) - from) // it is theirs to repeat what they lose
         continue
       }
-      exclude |= carriers
     }
     grant.clear()
-    if (!c.scheduler.reinject(c, exclude, rtx.to - from, rtx.cause, now, grant)) return
+    if (!c.scheduler.reinject(c, maskOf(c, rtx.except), rtx.to - from, rtx.cause, now, grant)) {
+      if (!isLeftAlone(c, rtx.except)) return
+      // nobody is left but who was not meant to get it: it stands for its own flight, and the data-level timer for what it swallowed
+      rtx.sent(rtx.to - from)
+      continue
+    }
     const sent = give(c, from, Math.min(grant.len, rtx.to - from), tx, now)
     if (sent > 0) rtx.sent(sent)
   }
@@ -87,7 +99,7 @@ export function sendNew(c: MptcpConnection, tx: TxRing, now: Micros): void {
     if (!c.scheduler.select(c, pending, c.snd.edge - c.snd.nxt, now, grant)) break
     give(c, c.snd.nxt, Math.min(grant.len, pending), tx, now)
   }
-  if (pendingNew(c) > 0) probeClosed(c, now)
+  if (pendingNew(c) > 0 || c.rtx.count > 0) probeClosed(c, now)
   else if (retransmitOpportunely(c)) sendReinjections(c, tx, now)
 }
 

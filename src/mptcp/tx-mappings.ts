@@ -164,6 +164,16 @@ export class TxMappings {
     return Math.min(first, this.minData)
   }
 
+  /** End of a mapping whose byte `at` is in flight, -1: there is none. */
+  endInFlight(at: DataOff): DataOff {
+    if (this.minUnacked() > at) return -1
+    for (let i = this.acked; i < this.count; i++) {
+      const end = this.dataEndAt(i)
+      if (at < end && at >= this.dataAt(i) + (this.unackedFrom(i) - this.seqAt(i))) return end
+    }
+    return -1
+  }
+
   /** Whether every mapping has DataOff - SeqOff === `diff`: what RFC 8684 §3.7 calls contiguous, the condition of a fallback. */
   isLinear(diff: number): boolean {
     for (let i = 0; i < this.count; i++) if (this.dataAt(i) - this.seqAt(i) !== diff) return false

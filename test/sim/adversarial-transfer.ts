@@ -1,5 +1,6 @@
 import { Rng } from '../../src/base/rng.js'
 import { type Micros, US_PER_MS, US_PER_S } from '../../src/base/time.js'
+import { CAUSE_TIMEOUT } from '../../src/tcp/state.js'
 import { type Trouble, type Troubles, randomTrouble } from './adversary.js'
 import type { FaultyPathConfig } from './faulty-path.js'
 import type { MptcpSocket } from './mptcp-host.js'
@@ -110,8 +111,12 @@ function isTold(peer: Peer): boolean {
   return peer.wrongAt < 0 && (peer.isOver || out.readyEnd === out.base)
 }
 
-/** NATs that forget end a connection which has no other path: it was not joined yet, has fallen back, or all its paths have one. */
+/**
+ * All SYNs may be lost, seven in a row, which bursts of loss bring about once in ten thousand times. NATs that forget end
+ * a connection which has no other path: it was not joined yet, has fallen back, or all its paths have one.
+ */
 function mayFail(pair: MptcpPair, troubles: readonly Trouble[]): boolean {
+  if (!pair.socket.isOpen) return pair.socket.cause === CAUSE_TIMEOUT
   const hasOne = !pair.socket.conn.isMptcp || pair.server.counters.MPJoinAckRx === 0
   return troubles.every((trouble, i) => trouble.isNat || (i > 0 && hasOne))
 }

@@ -1,7 +1,8 @@
 import t from 'tap'
 import type { Micros } from '../../../src/base/time.js'
 import { path } from '../../../src/pathmgr/path.js'
-import { CLIENT_2, DROP, Link, type LinkOptions, pattern, type Seen } from './harness.js'
+import { REINJECT_RTO } from '../../../src/scheduler/scheduler.js'
+import { CLIENT_2, DROP, Link, type LinkOptions, PASS, pattern, type Seen, strip } from './harness.js'
 
 const MS = 1000
 
@@ -104,4 +105,30 @@ t.test('one subflow: nothing is sent twice, however full the window', async (tt)
   const link = new Link({ capacity: 60_000 }).establish()
   upload(link, 500 * MS)
   tt.equal(link.client.counters.OpportunisticBytes + link.client.counters.ReinjectedBytes, 0)
+})
+
+t.test('rfc8684 3.3.6: bytes that were to go elsewhere go out where they were lost when there is no elsewhere any more', async (tt) => {
+  const link = new Link({ isCut: true }).establish()
+  link.client.write(pattern(1))
+  link.run(100_000)
+  link.client.c.addPath(path({ id: 1, source: CLIENT_2 }), link.now)
+  link.run(100_000)
+  // flow 1 ends; what flow 0 then acknowledges without being able to place it was queued for another subflow
+  link.client.c.subflows[1]?.ep.abort()
+  link.run(50_000)
+  let hits = 0
+  link.filter = (p) => {
+    if (p.fromClient && p.pkt.payLen > 0 && hits < 3) hits += strip(p.bytes)
+    return PASS
+  }
+  link.client.write(pattern(3000, 1))
+  link.run(30_000)
+  const { snd, rtx, subflows } = link.client.c
+  tt.equal(subflows.length, 1)
+  rtx.add(snd.una, snd.nxt, subflows[0]?.id ?? -1, REINJECT_RTO)
+  tt.ok(hits > 0)
+  tt.ok(
+    link.run(10_000_000, () => link.server.hasReceived(pattern(3001))),
+    `${link.server.received} bytes`,
+  )
 })
