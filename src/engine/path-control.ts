@@ -12,6 +12,8 @@ import type { Engine } from './engine.js'
 
 /** Decisions that a connection remembers. */
 const LOG_MAX = 32
+/** A decision that is among the last of them is counted there: a path that is dead for long leaves room for others. */
+const LOG_LOOK_BACK = 6
 /** Rounds of events and commands in one step: a manager that always wants more is stopped. */
 const ROUNDS_MAX = 16
 
@@ -26,9 +28,10 @@ const CAUSES: Readonly<Record<number, string>> = {
 
 /** One decision of a path manager, for people. */
 export interface PathDecision {
-  /** Since the connection began. */
+  /** Since the connection began; of the last one, when it was taken again and again. */
   readonly atUs: Micros
   readonly what: string
+  readonly times: number
 }
 
 /** A subflow as the manager was told last. */
@@ -296,8 +299,17 @@ export class PathControl implements PathView {
   }
 
   private note(what: string, now: Micros): void {
-    if (this.log.length === LOG_MAX) this.log.shift()
-    this.log.push({ atUs: now - this.since, what })
+    const { log } = this
+    let times = 1
+    for (let i = log.length - 1; i >= Math.max(0, log.length - LOG_LOOK_BACK); i--) {
+      const one = log[i] as PathDecision
+      if (one.what !== what) continue
+      times += one.times
+      log.splice(i, 1)
+      break
+    }
+    if (log.length === LOG_MAX) log.shift()
+    log.push({ atUs: now - this.since, what, times })
   }
 
   /** The first SYN is about to leave: whoever provides paths learns it, unless there is no MP_CAPABLE on it. */

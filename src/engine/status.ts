@@ -3,7 +3,7 @@ import type { Micros } from '../base/time.js'
 import type { DetourStatus } from '../detour/provider.js'
 import type { HostReport } from '../host/report.js'
 import { FALLBACK_NAMES, FB_NONE } from '../mptcp/fallback.js'
-import type { PathKind } from '../pathmgr/path.js'
+import { isPathFor, type PathKind } from '../pathmgr/path.js'
 import { PHASE_NAMES, type Subflow } from '../mptcp/subflow.js'
 import { STATE_NAMES } from '../tcp/state.js'
 import type { Connection, Engine } from './engine.js'
@@ -169,7 +169,9 @@ function carried(s: Subflow): number {
 }
 
 function unusedPaths(engine: Engine, control: PathControl, now: Micros): { path: string; why: string }[] {
-  return engine.paths.list().flatMap((path) => {
+  // mappings of NAT detours to other destinations may be many, and are nobody's loss
+  const candidates = engine.paths.list().filter((path) => path.remote === null || isPathFor(path, control.remote, control.port))
+  return candidates.flatMap((path) => {
     const why = control.reason(path, now)
     return why === null ? [] : [{ path: path.label, why }]
   })

@@ -104,6 +104,49 @@ for (const seed of seeds([1])) {
     t.same(told.slice(3).sort(), ['default -1', 'eth1 -1'], 'each once')
   })
 
+  t.test('a destination without MPTCP is reported once, a plain connection not at all', async (t) => {
+    for (const isEnabled of [true, false]) {
+      const w = new EngineWorld({ seed, paths: [new Lane(10, 10).config], server: 'tcp', mptcp: { isEnabled } })
+      const told: string[] = []
+      w.engine.paths.demand = { onConnect: () => told.push('connect'), onPlain: () => told.push('plain'), onUse: () => told.push('use') }
+      t.equal(complaint(w.transfer(10_000, 0)), '')
+      t.same(told, isEnabled ? ['connect', 'plain'] : [])
+    }
+  })
+
+  t.test('a path that goes takes its subflow with it, and its address only when no other path has it', async (t) => {
+    const lanes = [new Lane(10, 10), new Lane(10, 10)]
+    const w = world(seed, lanes, [second(), path({ id: 7, kind: 'nat', label: 'nat', destination: SERVER4B, destinationPort: PORT })])
+    const ids: number[][] = []
+    const note = (): void => {
+      ids.push([...w.engine.connections].flatMap(({ conn }) => conn.subflows.filter((s) => s.isUsable).map((s) => s.path.id)))
+    }
+    const step = (at: number, run: () => void) => w.loop.at(at * US_PER_S, run)
+    step(0.5, note)
+    step(0.5, () => w.engine.paths.remove(7, w.loop.now))
+    step(0.8, note)
+    step(0.8, () => t.equal((w.server as MptcpHost).counters.RmAddr, 0, 'the address is the default one, too'))
+    step(0.8, () => w.engine.paths.remove(1, w.loop.now))
+    step(1.1, note)
+    step(1.1, () => w.engine.paths.upsert(second({ id: 9 }), w.loop.now))
+    step(1.4, note)
+    t.equal(complaint(w.transfer(4_000_000, 0)), '')
+    t.same(ids, [[0, 1, 7], [0, 1], [0], [0, 9]])
+    t.equal((w.server as MptcpHost).counters.RmAddr, 1)
+  })
+
+  t.test('a server that pauses is asked whether it is there, and left alone when it is', async (t) => {
+    const w = world(seed, [new Lane(10, 10), new Lane(10, 10)], [second()])
+    let log: string[] = []
+    w.loop.at(8 * US_PER_S, () => {
+      log = decisions(w)
+    })
+    const result = w.transfer(0, 1_500_000, { server: { writing: { chunk: 500_000, pauseUs: 4 * US_PER_S } } })
+    t.equal(complaint(result), '')
+    t.ok(result.us > 8 * US_PER_S)
+    t.same(log, ['open eth1: eth1 is free'])
+  })
+
   for (const isUp of [true, false]) {
     t.test(`a path is silent for 5 s in mid-${isUp ? 'upload' : 'download'}: back in use within 2 s of its return`, async (t) => {
       for (const which of [0, 1]) {
