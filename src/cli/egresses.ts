@@ -6,19 +6,35 @@ import type { StackAddress } from '../engine/config.js'
 import { type Family, MAX_EGRESSES } from '../host/numbers.js'
 import type { EgressPlan } from '../host/wanted.js'
 
-/** Hands out the stack's addresses: the first of each prefix to the default egress, one more to every other egress. */
+/** The addresses of one egress: as many as are configured, a prefix of their own. */
+export interface AddressBlock {
+  readonly addresses: readonly [IpAddress, ...IpAddress[]]
+  /** As `ip rule` takes it; a host's address without length. */
+  readonly prefix: string
+}
+
+/** What the engine knows of a block. */
+export function stackAddressOf(block: AddressBlock, isDefault: boolean): StackAddress {
+  const [address, ...more] = block.addresses
+  return { address, isDefault, more }
+}
+
+/** Hands out the stack's addresses: the first block of each prefix to the default egress, one more to every other egress. */
 export class AddressBook {
   private readonly prefixes: readonly Prefix[]
+  private readonly blockLen: number
   private readonly used = new Set<string>()
   /** The last one that was handed out of each prefix: one that was given back rests until all others had their turn. */
   private readonly last = new Map<Prefix, number>()
 
-  constructor(prefixes: readonly Prefix[]) {
+  /** @param blockLen addresses of one egress, a power of two */
+  constructor(prefixes: readonly Prefix[], blockLen = 1) {
     this.prefixes = prefixes
+    this.blockLen = blockLen
   }
 
   /** @throws {MptcpError} ERR_CONFIG when all are in use */
-  take(family: Family): IpAddress {
+  take(family: Family): AddressBlock {
     const prefix = this.prefixes.find((one) => one.family === family)
     if (prefix === undefined) throw new MptcpError('ERR_CONFIG', `IPv${family} is not carried`)
     const last = this.last.get(prefix) ?? 0
@@ -27,20 +43,32 @@ export class AddressBook {
       [1, last],
     ] as const) {
       for (let n = from; n <= to; n++) {
-        const address = addressAfter(prefix, n)
-        if (address === null) break
-        if (this.used.has(address.toString())) continue
-        this.used.add(address.toString())
+        if (addressAfter(prefix, n) === null) break
+        const block = this.blockAt(prefix, n)
+        if (block === null || this.used.has(block.prefix)) continue
+        this.used.add(block.prefix)
         this.last.set(prefix, n)
-        return address
+        return block
       }
     }
     const n = [...this.used].filter((text) => text.includes(':') === (family === 6)).length
     throw new MptcpError('ERR_CONFIG', `${networkText(prefix)} has no address left behind ${n} egresses: give a wider prefix by --address`)
   }
 
-  giveBack(address: IpAddress): void {
-    this.used.delete(address.toString())
+  giveBack(block: AddressBlock): void {
+    this.used.delete(block.prefix)
+  }
+
+  /** The block that begins at the n-th address behind the prefix's own one, null: none does. */
+  private blockAt(prefix: Prefix, n: number): AddressBlock | null {
+    const { blockLen } = this
+    const addresses = Array.from({ length: blockLen }, (_, i) => addressAfter(prefix, n + i))
+    const [first] = addresses
+    // Aligned, or it were no prefix.
+    if (first === null || first === undefined || (first.w3 & (blockLen - 1)) !== 0 || addresses.includes(null)) return null
+    const length = (prefix.family === 4 ? 32 : 128) - Math.log2(blockLen)
+    const text = blockLen === 1 ? first.toString() : `${first}/${length}`
+    return { addresses: addresses as [IpAddress, ...IpAddress[]], prefix: text }
   }
 }
 
@@ -52,6 +80,7 @@ export interface EgressKeeper {
 
 interface Entry {
   readonly plan: EgressPlan
+  readonly block: AddressBlock
   readonly egress: Egress
   /** Its rules stand when this is resolved. */
   readonly ready: Promise<void>
@@ -104,15 +133,16 @@ export class Egresses {
     if (!this.isLeft) await this.keeper.removeEgress(entry.plan)
     const at = this.stackAddresses.findIndex((one) => one.address === egress.source)
     if (at >= 0) this.stackAddresses.splice(at, 1)
-    this.book.giveBack(egress.source)
+    this.book.giveBack(entry.block)
   }
 
   private newEntry(family: Family, device: string, gateway: string | null): Entry {
-    const source = this.book.take(family)
-    const plan = { family, source: source.toString(), device, gateway, index: this.freeIndex() }
-    this.stackAddresses.push({ address: source, isDefault: false })
+    const block = this.book.take(family)
+    const [source] = block.addresses
+    const plan = { family, source: block.prefix, device, gateway, index: this.freeIndex() }
+    this.stackAddresses.push(stackAddressOf(block, false))
     const ready = this.keeper.addEgress(plan)
-    const entry = { plan, egress: { family, source, device, gateway }, ready, users: 0 }
+    const entry = { plan, block, egress: { family, source, device, gateway }, ready, users: 0 }
     this.entries.set(keyOf(family, device, gateway), entry)
     return entry
   }

@@ -69,7 +69,7 @@ export class Probes {
   /** An egress that was set up. */
   probe(egress: EgressPlan): void {
     const f = this.families.find((family) => family.family === egress.family)
-    if (f !== undefined) this.enqueue(() => probeEgress(this.parts, f, egress.device, parseAddress(egress.source)))
+    if (f !== undefined) this.enqueue(() => probeEgress(this.parts, f, egress.device, parseAddress(egress.source.replace(/\/.*/, ''))))
   }
 
   private enqueue(run: () => Promise<ProbeResult | null>): void {

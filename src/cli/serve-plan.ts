@@ -67,7 +67,7 @@ export function planServe(
         `${text} is no address of this host: behind a router that translates, listen on the address behind it`,
       )
     const isFirst = ![...stack.values()].includes(first)
-    const source = isFirst ? first : setup.book.take(family)
+    const source = isFirst ? first : setup.book.take(family).addresses[0]
     stack.set(text, source)
     if (!isFirst) {
       setup.stackAddresses.push({ address: source, isDefault: false })

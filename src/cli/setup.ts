@@ -5,7 +5,7 @@ import { AddressRange } from '../engine/address-range.js'
 import type { StackAddress } from '../engine/config.js'
 import type { FamilyFacts, HostFacts } from '../host/facts.js'
 import type { FamilyPlan } from '../host/wanted.js'
-import { AddressBook } from './egresses.js'
+import { AddressBook, stackAddressOf } from './egresses.js'
 
 /** Bytes of IP and TCP header without options. */
 const HEADERS4 = 40
@@ -29,7 +29,7 @@ export interface Setup {
 export function computeSetup(config: DaemonConfig, facts: HostFacts): Setup {
   const prefixes = [config.address4, config.address6].flatMap((text) => (text === null ? [] : [parsePrefix(text)]))
   const usable = prefixes.filter((prefix) => prefix.family === 4 || facts.v6 !== null)
-  const book = new AddressBook(usable)
+  const book = new AddressBook(usable, config.addressesPerEgress)
   return {
     families: usable.map((prefix) => ({
       family: prefix.family,
@@ -39,7 +39,7 @@ export function computeSetup(config: DaemonConfig, facts: HostFacts): Setup {
     })),
     ownRanges: usable.map((prefix) => new AddressRange(prefix.address, prefix.len)),
     hostAddresses: usable.map((prefix) => prefix.address),
-    stackAddresses: usable.map((prefix) => ({ address: book.take(prefix.family), isDefault: true })),
+    stackAddresses: usable.map((prefix) => stackAddressOf(book.take(prefix.family), true)),
     book,
     mss4: defaultMtu(facts.v4, facts, config.tun) - HEADERS4,
     mss6: defaultMtu(facts.v6, facts, config.tun) - HEADERS6,

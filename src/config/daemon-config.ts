@@ -51,6 +51,10 @@ export const DaemonSchema = v.strictObject({
     applies: 'restart',
   }),
   address6: key(ownPrefix(6), 'fd00:198:18::1/64', { doc: 'The same for IPv6. `none`: IPv6 is not carried.', applies: 'restart' }),
+  addressesPerEgress: key(v.picklist([1, 2, 4, 8, 16], 'must be 1, 2, 4, 8 or 16'), 1, {
+    doc: 'Stack addresses of each egress. One has 55 000 ports towards each destination; more help only where the egress is translated to several addresses. They come out of `address4` and `address6`.',
+    applies: 'restart',
+  }),
   mptcp: key(flag, true, {
     doc: 'Speak MPTCP towards servers; false: plain TCP only.',
     flag: '--no-mptcp',

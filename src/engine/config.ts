@@ -20,6 +20,8 @@ export interface StackAddress {
   readonly address: IpAddress
   /** Default egress of its family: used by paths that name no source. */
   readonly isDefault: boolean
+  /** Further addresses of the same egress, for when the ports of this one towards a destination are all in use. */
+  readonly more?: readonly IpAddress[]
 }
 
 /** An address of ours that every accepted connection announces to its peer (RFC 8684 §3.4.1). */
@@ -80,6 +82,11 @@ export class EngineConfig {
       return true
     }
     return false
+  }
+
+  /** The other addresses of the egress that `source` stands for. */
+  moreSources(source: IpAddress): readonly IpAddress[] {
+    return this.stackAddresses.find((s) => s.address.equals(source))?.more ?? []
   }
 
   /** The stack address for a flow by `p` to a destination of that family, null: there is none. */

@@ -39,12 +39,18 @@ export class EngineEnv implements ConnectionEnv {
 
   openFlow(path: Path, remote: IpAddress, remotePort: number): Tuple | null {
     const { engine } = this
-    const local = engine.config.sourceOf(path, remote.isV4)
+    let local = engine.config.sourceOf(path, remote.isV4)
     if (local === null) {
       engine.counters.EngineNoPath++
       return null
     }
-    const localPort = pickPort(this.host, engine.flows, local, remote, remotePort)
+    let localPort = pickPort(this.host, engine.flows, local, remote, remotePort)
+    for (const other of localPort === 0 ? engine.config.moreSources(local) : []) {
+      localPort = pickPort(this.host, engine.flows, other, remote, remotePort)
+      if (localPort === 0) continue
+      local = other
+      break
+    }
     if (localPort === 0) {
       engine.counters.EngineNoPort++
       return null

@@ -18,7 +18,7 @@ export interface FamilyPlan {
 /** A further way out: packets of `source` leave by `device`, by nothing else. */
 export interface EgressPlan {
   readonly family: no.Family
-  /** The stack address that stands for this egress. */
+  /** The stack address that stands for this egress, or the prefix of them. */
   readonly source: string
   readonly device: string
   /** Next hop of its default route; null: the one that the main table has through that device, else on link. */

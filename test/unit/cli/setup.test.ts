@@ -54,7 +54,7 @@ t.test('the same egress has one stack address for all who name it, and gives it 
   const plans: EgressPlan[] = []
   const stack: StackAddress[] = []
   const book = new AddressBook([parsePrefix('198.18.0.1/29'), parsePrefix('fd00:198:18::1/64')])
-  t.equal(book.take(4).toString(), '198.18.0.2', 'the default egress')
+  t.equal(book.take(4).prefix, '198.18.0.2', 'the default egress')
   const keeper = {
     addEgress: async (plan: EgressPlan) => {
       plans.push(plan)
@@ -103,5 +103,26 @@ t.test('an egress whose rules cannot be made leaves nothing', async (t) => {
   const egresses = new Egresses(book, keeper, stack)
   for (let i = 0; i < 3; i++) await t.rejects(egresses.open(4, 'eth1', null), { message: 'no' })
   t.same([stack.length, removed.length], [0, 3])
+  t.end()
+})
+
+t.test('several addresses of an egress are a prefix of their own', (t) => {
+  const book = new AddressBook([parsePrefix('198.18.0.1/28'), parsePrefix('fd00:198:18::1/64')], 4)
+  const show = (family: 4 | 6) => {
+    const { addresses, prefix } = book.take(family)
+    return [prefix, addresses.length, addresses[0].toString(), addresses.at(-1)?.toString()]
+  }
+  t.same(show(4), ['198.18.0.4/30', 4, '198.18.0.4', '198.18.0.7'])
+  t.same(show(4), ['198.18.0.8/30', 4, '198.18.0.8', '198.18.0.11'])
+  t.throws(() => book.take(4), { code: 'ERR_CONFIG' }, 'the last block holds the broadcast address')
+  t.same(show(6), ['fd00:198:18::4/126', 4, 'fd00:198:18::4', 'fd00:198:18::7'])
+  const setup = computeSetup(daemonConfig({ addressesPerEgress: 2 }), FACTS)
+  t.same(
+    setup.stackAddresses.map((s) => [s.address.toString(), s.more?.map(String)]),
+    [
+      ['198.18.0.2', ['198.18.0.3']],
+      ['fd00:198:18::2', ['fd00:198:18::3']],
+    ],
+  )
   t.end()
 })

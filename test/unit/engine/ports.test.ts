@@ -3,7 +3,10 @@ import { IpAddress } from '../../../src/base/address.js'
 import { FlowTable } from '../../../src/base/flow-table.js'
 import type { Host } from '../../../src/base/host.js'
 import { Rng } from '../../../src/base/rng.js'
+import { EngineConfig } from '../../../src/engine/config.js'
+import { createEngine } from '../../../src/engine/engine.js'
 import { PORT_MAX, PORT_MIN, pickPort } from '../../../src/engine/ports.js'
+import { path } from '../../../src/pathmgr/path.js'
 
 const LOCAL = IpAddress.v4(0xc6120002)
 const REMOTE = IpAddress.v4(0xc0000201)
@@ -41,5 +44,18 @@ t.test('the last free port is found; then there is none, but for another destina
   take(flows, 40_000)
   t.equal(pickPort(host, flows, LOCAL, REMOTE, 80), 0)
   t.ok(pickPort(host, flows, LOCAL, REMOTE, 443) > 0)
+  t.end()
+})
+
+t.test('when all ports of a stack address are in use, those of the egress that has several go on', (t) => {
+  const other = IpAddress.v4(0xc6120003)
+  const stackAddresses = [{ address: LOCAL, isDefault: true, more: [other] }]
+  const engine = createEngine(hostOf(9), [], new EngineConfig({ memoryPages: 4, stackAddresses }))
+  const open = () => engine.env.openFlow(path(), REMOTE, 80)
+  t.ok(open()?.local.equals(LOCAL), 'the first one while it has some')
+  for (let port = PORT_MIN; port <= PORT_MAX; port++) take(engine.flows as unknown as FlowTable<object>, port)
+  t.ok(open()?.local.equals(other))
+  t.ok(engine.env.openFlow(path(), REMOTE, 443)?.local.equals(LOCAL), 'other destinations stay with it')
+  t.equal(engine.counters.EngineNoPort, 0)
   t.end()
 })
