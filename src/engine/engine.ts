@@ -13,6 +13,7 @@ import { TIME_WAIT } from '../tcp/state.js'
 import type { PacketDevice } from '../tun/device.js'
 import { Acceptor } from './acceptor.js'
 import type { EngineConfig } from './config.js'
+import { DestinationCache } from './destination-cache.js'
 import { Demux } from './demux.js'
 import { DirtyRing } from './dirty-ring.js'
 import { EngineEnv } from './env.js'
@@ -56,6 +57,7 @@ export class Engine {
   readonly passThrough: PassThrough
   readonly paths: PathTable
   readonly acceptor: Acceptor
+  readonly destinations = new DestinationCache()
   /** A probe that waits for its answer. */
   probe: Probe | null = null
   /** Live relays and library connections, for status. */

@@ -86,7 +86,9 @@ export class Relay implements Owner, HeldSyn {
       this.remove()
       return
     }
-    this.conn.connect(path, tuple, now)
+    const { local, localPort } = half.tuple
+    const tries = engine.destinations.capableTries(local, localPort, engine.config.mptcp.capableTries, now)
+    this.conn.connect(path, tuple, now, tries)
     this.control.tellConnect()
   }
 
@@ -121,7 +123,10 @@ export class Relay implements Owner, HeldSyn {
     let hasMore = this.conn.pump(tx, now)
     this.queues.update(this.conn, now)
     const events = this.conn.takeEvents()
-    if ((events & C_ESTABLISHED) !== 0) this.onEstablished(now)
+    if ((events & C_ESTABLISHED) !== 0) {
+      this.engine.destinations.onEstablished(this.conn, now)
+      this.onEstablished(now)
+    }
     if ((events & C_FALLBACK) !== 0) this.control.tellPlain()
     if ((events & C_CLOSED) !== 0) this.onConnClosed(now)
     if ((events & (C_SUBFLOW | C_ADDRESSES)) !== 0) {

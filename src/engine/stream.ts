@@ -83,7 +83,7 @@ export class MptcpStream extends Duplex implements Owner {
     engine.env.adopt(this.conn, this)
     engine.connections.add(this)
     this.control = new PathControl(engine, this.conn, remote, remotePort, now)
-    this.conn.connect(path, tuple, now)
+    this.conn.connect(path, tuple, now, engine.destinations.capableTries(remote, remotePort, engine.config.mptcp.capableTries, now))
     this.control.tellConnect()
   }
 
@@ -166,6 +166,7 @@ export class MptcpStream extends Duplex implements Owner {
     if ((events & C_ESTABLISHED) !== 0) {
       this.isEstablished = true
       if (this.listener === null) {
+        this.engine.destinations.onEstablished(this.conn, now)
         process.nextTick(() => this.emit('connect'))
       } else this.onAccepted(this.listener)
     }

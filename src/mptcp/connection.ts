@@ -31,7 +31,7 @@ import { bestSubflow, onLinger, onSubflowDown, stepClose } from './close.js'
 import { DataRtx } from './data-rtx.js'
 import { isTimed, onDataTimeout, onSubflowRto, timeoutPeriod } from './data-timeout.js'
 import type { ConnectionEnv, MptcpConfig, SynHolder } from './env.js'
-import { FB_DISABLED, FB_NO_TOKEN, FB_NONE, fallBack, mayFallBack } from './fallback.js'
+import { FB_BLACK_HOLE, FB_DISABLED, FB_NO_TOKEN, FB_NONE, fallBack, mayFallBack } from './fallback.js'
 import { answerJoin, JoinState, refusalOfCookie, refusalOfSyn } from './handshake.js'
 import { type ConnectionInfo, connectionInfo } from './info.js'
 import { generateKey, type KeyMaterial } from './keys.js'
@@ -106,6 +106,8 @@ export class MptcpConnection implements SchedulerView {
   isMptcp = false
   fallbackReason = FB_NONE
   isChecksummed: boolean
+  /** SYNs with MP_CAPABLE before plain ones. */
+  capableTries: number
   /** Flag C of the peer: no join may end at the initial address and port. */
   peerDeniesJoin = false
   /** Joins are allowed: active, a DATA_ACK was received; passive, a third ACK with our key (RFC 8684 §3.1). */
@@ -158,14 +160,20 @@ export class MptcpConnection implements SchedulerView {
     this.tcp = this.group === null ? cfg.tcp : { ...cfg.tcp, congestion: this.group.factory }
     this.rcv = new RecvState(recvQueue, this.rx)
     this.isChecksummed = cfg.checksum
+    this.capableTries = cfg.capableTries
   }
 
   // ---------------------------------------------------------------- opening
 
-  /** Active open of the initial subflow by `path` from `tuple`, which the owner has allocated. */
-  connect(path: Path, tuple: Tuple, now: Micros): void {
+  /**
+   * Active open of the initial subflow by `path` from `tuple`, which the owner has allocated.
+   * @param capableTries SYNs with MP_CAPABLE before plain ones; 0: none, it is known that they are not answered there
+   */
+  connect(path: Path, tuple: Tuple, now: Micros, capableTries = this.cfg.capableTries): void {
+    this.capableTries = capableTries
     const s = this.addSubflow(path, true, null, (sub) => new TcpEndpoint(this.tcp, tuple, this.env.host.rng(), sub, sub, sub))
     if (!this.cfg.isEnabled) fallBack(this, s, FB_DISABLED, now)
+    else if (capableTries === 0) fallBack(this, s, FB_BLACK_HOLE, now)
     else if (!this.makeKey()) fallBack(this, s, FB_NO_TOKEN, now)
     s.ep.connect(now)
   }
@@ -618,7 +626,12 @@ export class MptcpConnection implements SchedulerView {
    * The peer's FIN on a subflow. On the only one, with nothing missing, it is the end of the stream although no DATA_FIN came: the peer may
    * send it only when nothing but the DATA_FIN is outstanding (RFC 8684 §3.3.3), so that one was lost with its option.
    */
-  onSubflowFin(s: Subflow): void {
+  onSubflowFin(s: Subflow, now: Micros): void {
+    if (s.failAt >= 0 && mayFallBack(this, s)) {
+      // it has answered our MP_FAIL and had no more data to carry the infinite mapping: what is here is the rest (§3.7)
+      fallBack(this, s, FB_INFINITE_RECEIVED, now)
+      return
+    }
     if (this.everJoined || this.rcv.finAt >= 0 || this.recvQueue.sparse !== null || s.staging !== null) return
     this.onDataFin(s, this.rcv.dataAck)
   }

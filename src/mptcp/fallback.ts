@@ -36,6 +36,8 @@ export const FB_STRIPPED = 15
 export const FB_INFINITE_RECEIVED = 16
 export const FB_FAIL_RECEIVED = 17
 export const FB_CHECKSUM = 18
+/** SYNs with MP_CAPABLE to this destination were not answered lately. */
+export const FB_BLACK_HOLE = 19
 
 /** Text of each reason, as `status` shows it. */
 export const FALLBACK_NAMES: readonly string[] = [
@@ -58,6 +60,7 @@ export const FALLBACK_NAMES: readonly string[] = [
   'infinite mapping received',
   'MP_FAIL received',
   'checksum failure',
+  'MP_CAPABLE was not answered lately',
 ]
 
 /** Next SeqOff that the subflow's peer has to send to get further; what the data level expects next stands there. */

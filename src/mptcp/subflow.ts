@@ -433,11 +433,11 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
     return this.ep.rcv.edge
   }
 
-  onFin(seqOff: SeqOff, _now: Micros): void {
+  onFin(seqOff: SeqOff, now: Micros): void {
     if (this.phase === PHASE_PLAIN) this.conn.onPlainFin(seqOff)
     else {
       this.isPeerFin = true
-      this.conn.onSubflowFin(this)
+      this.conn.onSubflowFin(this, now)
     }
   }
 
@@ -504,7 +504,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   onLoss(): void {}
 
   onRto(n: number, now: Micros): void {
-    if (this.phase === PHASE_SYN) this.isPlainSyn = !this.isJoin && n >= this.conn.cfg.capableTries
+    if (this.phase === PHASE_SYN) this.isPlainSyn = !this.isJoin && n >= this.conn.capableTries
     else if (this.phase !== PHASE_PLAIN) this.conn.onSubflowRto(this, n, now)
   }
 
