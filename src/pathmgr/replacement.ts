@@ -5,6 +5,8 @@ import type { Route } from './route.js'
 
 /** Less than that in an interval says nothing about a path: the connection did not need more. */
 const BUSY_BYTES = 256 * 1024
+/** An idle connection is looked at more and more rarely, up to so many intervals. */
+const IDLE_MAX = 8
 /** A newcomer must be so much better than the one that it replaces. */
 const BETTER = 1.25
 /** A path that was measured before must have been so much better to be tried again. */
@@ -48,6 +50,10 @@ export class Replacement {
   private readonly intervalUs: Micros
   private readonly scores = new Map<Route, Score>()
   private at: Micros = NEVER
+  /** When it was measured last. */
+  private since: Micros = 0
+  /** Intervals that the current one has. */
+  private length = 1
   private trial: Trial | null = null
 
   /** @param intervalUs 0: never */
@@ -89,13 +95,16 @@ export class Replacement {
   step(all: readonly Route[], used: readonly Route[], free: readonly Route[], isFull: boolean, now: Micros, out: PathCommand[]): void {
     if (this.intervalUs === 0) return
     if (this.at === NEVER) {
-      this.measure(all)
+      this.measure(all, now)
       this.at = now + this.intervalUs
       return
     }
     if (now < this.at) return
-    this.at = now + this.intervalUs
-    const isBusy = this.measure(all) >= BUSY_BYTES
+    const isBusy = this.measure(all, now) >= BUSY_BYTES
+    const wasLong = this.length > 1
+    this.length = isBusy || this.trial !== null ? 1 : Math.min(IDLE_MAX, 2 * this.length)
+    this.at = now + this.length * this.intervalUs
+    if (wasLong) return // part of it was idle: what the rates are the next one will tell
     if (this.trial !== null) {
       this.decide(this.trial, isBusy, now, out)
       return
@@ -142,13 +151,15 @@ export class Replacement {
   }
 
   /** Rates of the interval that ends now. @returns payload of all in it */
-  private measure(all: readonly Route[]): number {
+  private measure(all: readonly Route[], now: Micros): number {
     let total = 0
+    const elapsed = Math.max(1, now - this.since)
+    this.since = now
     for (const route of all) {
       if (!this.view.stats(route.subflow, stats)) continue
       const score = this.score(route)
       const delta = score.subflow === route.subflow ? stats.bytes - score.bytes : 0
-      if (score.subflow === route.subflow) score.rate = (delta * US_PER_S) / this.intervalUs
+      if (score.subflow === route.subflow) score.rate = (delta * US_PER_S) / elapsed
       score.subflow = route.subflow
       score.bytes = stats.bytes
       route.srttUs = Math.max(route.srttUs, stats.srttUs)
