@@ -1,4 +1,7 @@
 import t from 'tap'
+import { spawnSync } from 'node:child_process'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Capture } from './lib/capture.js'
 import { becomes } from './lib/exec.js'
 import { ADDRESS, Lab } from './lib/lab.js'
 import {
@@ -118,4 +121,33 @@ except ConnectionResetError: print("reset")`
   t.equal(counter(await serving.counters(), 'MPTcpExtMPFastcloseTx'), 1)
   await assertAgreement(t, lab, serving)
   await checkKernelDownload(t, lab, ADDRESS.server4, 1_000_000)
+})
+
+const hasTshark = spawnSync('tshark', ['--version']).status === 0
+
+t.test('tshark finds no malformed option and computes the same tokens', { skip: hasTshark ? false : 'no tshark' }, async (t) => {
+  const lab = await Lab.create()
+  t.teardown(() => lab.close())
+  await startServers(lab)
+  await setUpKernelClient(lab)
+  const serving = await Serving.start(lab, '--checksum')
+  const capture = await Capture.start(lab, lab.server, lab.tun)
+  const client = spawnClient(lab.client, ['stall', ADDRESS.server4, SERVE_PORT.http, 3_000_000, 0.3], true)
+  await liveConnection(serving, 2)
+  await client.waitLine(/sha256/)
+  await sleep(200) // tcpdump writes what it has
+  await capture.stop(lab.server)
+  const fields = async (filter: string, ...names: readonly string[]): Promise<string[][]> => {
+    const words = ['tshark', '-r', capture.path, '-Y', filter, '-T', 'fields', ...names.flatMap((name) => ['-e', name])]
+    const { stdout } = await lab.server.ok(words)
+    return stdout.split('\n').flatMap((line) => (line === '' ? [] : [line.split('\t')]))
+  }
+  const seen = await fields('tcp.options.mptcp.subtype == 2', 'frame.number')
+  t.ok(seen.length > 20, 'it read our DSS options', { seen: seen.length })
+  const wrong = '_ws.malformed || mptcp.connection.echoed_key_mismatch || mptcp.connection.unsupported_algorithm'
+  t.same(await fields(wrong, 'frame.number', '_ws.expert.message'), [], 'and found nothing wrong with any')
+  const [computed] = await fields('tcp.options.mptcp.subtype == 0 && tcp.flags.syn == 1 && tcp.flags.ack == 1', 'mptcp.expected_token')
+  const [sent] = await fields('tcp.options.mptcp.subtype == 1 && tcp.flags.syn == 1 && tcp.flags.ack == 0', 'tcp.options.mptcp.recvtok')
+  t.ok(Number(computed?.[0]) > 0)
+  t.same(computed, sent, 'the token of our key is the one that Linux joined by')
 })
