@@ -1,7 +1,7 @@
 import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { MptcpError } from '../../base/errors.js'
-import type { Traffic } from './kernel.js'
+import type { Traffic } from './nft-read.js'
 import type { Lease } from './leases.js'
 
 /** What a mapping carried so far. */

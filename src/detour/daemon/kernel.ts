@@ -2,13 +2,12 @@ import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import type { Readable } from 'node:stream'
 import { MptcpError } from '../../base/errors.js'
 import { NftChild } from '../../host/nft.js'
-import { run } from '../../host/runner.js'
 import type { Lease } from './leases.js'
+import { flowsOf, listSet, readChains, runNft, type Traffic, trafficOf } from './nft-read.js'
 import {
   dropQuotaChain,
   Elements,
   FIXED_CHAINS,
-  leaseNumber,
   openedSets,
   putCounters,
   putLease,
@@ -46,12 +45,6 @@ interface Pending {
   readonly done: (error: Error | null) => void
 }
 
-/** Traffic of one direction. */
-export interface Traffic {
-  readonly packets: number
-  readonly bytes: number
-}
-
 export interface KernelEvents {
   /** The table was changed or removed by somebody; the mappings in it are lost. */
   lost(): void
@@ -75,7 +68,6 @@ export class KernelTable {
   private readonly chains = new Map<number, number>()
   private readonly events: KernelEvents
   transactions = 0
-  failedTransactions = 0
 
   constructor(options: TableOptions, events: KernelEvents) {
     this.options = options
@@ -165,7 +157,6 @@ export class KernelTable {
       for (const [slot, maxFlows] of chains) this.chains.set(slot, maxFlows)
       return null
     } catch (error) {
-      this.failedTransactions++
       this.look() // the usual reason is that the table has gone
       return error as Error
     }
@@ -214,13 +205,7 @@ export class KernelTable {
 
   /** Flows that are open, by number of lease. @throws {MptcpError} ERR_HOST_COMMAND */
   async readFlows(): Promise<Map<number, number>> {
-    const flows = new Map<number, number>()
-    for (const element of await listSet('flows')) {
-      const value = elementValue(element) as { readonly concat?: readonly unknown[] }
-      const number = leaseNumber(Number(value.concat?.[0]))
-      if (number >= 0) flows.set(number, (flows.get(number) ?? 0) + 1)
-    }
-    return flows
+    return flowsOf(await listSet('flows'))
   }
 
   /** Whether everything is as we made it. */
@@ -275,53 +260,4 @@ export class KernelTable {
     await child?.end()
     await runNft(`table ${TABLE}\ndelete table ${TABLE}\n`)
   }
-}
-
-/** Runs `nft -f -`. @throws {MptcpError} ERR_NFT with what it wrote to stderr */
-function runNft(text: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const child = spawn('nft', ['-f', '-'], { stdio: ['pipe', 'ignore', 'pipe'] })
-    let errors = ''
-    const fail = (why: string) => reject(new MptcpError('ERR_NFT', `nft: ${why}`))
-    child.stderr.setEncoding('utf8').on('data', (part: string) => {
-      errors += part
-    })
-    child.stdin.on('error', () => {}) // EPIPE: 'close' follows
-    child.on('error', (error: NodeJS.ErrnoException) =>
-      fail(error.code === 'ENOENT' ? 'there is no such program: install nftables (apt install nftables)' : error.message),
-    )
-    child.on('close', (code) => {
-      if (code === 0) resolve()
-      else fail(errors.trim() || `ended with ${code}`)
-    })
-    child.stdin.end(text)
-  })
-}
-
-/** The rules of the fixed chains as text, without counters; '' when there is no table. */
-async function readChains(): Promise<string> {
-  const text = await run(['nft', '-s', '-t', 'list', 'table', ...TABLE.split(' ')]).catch(() => '')
-  return FIXED_CHAINS.map((chain) => new RegExp(`^\\tchain ${chain} \\{.*?^\\t\\}`, 'ms').exec(text)?.[0] ?? '').join('\n')
-}
-
-async function listSet(name: string): Promise<readonly unknown[]> {
-  const json = JSON.parse(await run(['nft', '-j', 'list', 'set', ...TABLE.split(' '), name])) as {
-    readonly nftables: readonly { readonly set?: { readonly elem?: readonly unknown[] } }[]
-  }
-  return json.nftables.find((entry) => entry.set !== undefined)?.set?.elem ?? []
-}
-
-/** An element with attributes is wrapped in `elem`. */
-function elementValue(element: unknown): unknown {
-  return typeof element === 'object' && element !== null && 'elem' in element ? (element.elem as { readonly val: unknown }).val : element
-}
-
-function trafficOf(elements: readonly unknown[]): Map<number, Traffic> {
-  const found = new Map<number, Traffic>()
-  for (const element of elements) {
-    const { val, counter } = (element as { readonly elem?: { readonly val?: number; readonly counter?: Traffic } }).elem ?? {}
-    const number = leaseNumber(val ?? 0)
-    if (number >= 0 && counter !== undefined) found.set(number, counter)
-  }
-  return found
 }

@@ -94,10 +94,6 @@ export class LeaseTable {
     return this.byNumber.values()
   }
 
-  get(number: number): Lease | undefined {
-    return this.byNumber.get(number)
-  }
-
   find(owner: LeaseOwner, mapId: string): Lease | undefined {
     return this.byId.get(owner)?.get(mapId)
   }

@@ -1,9 +1,10 @@
 import type { IpAddress } from '../../base/address.js'
 import { RESULT_BAD_REQUEST, RESULT_OK, RESULT_TRY_LATER, type Result } from '../protocol/ops.js'
 import type { Attribution, Usage } from './attribution.js'
-import { KernelTable, type Traffic } from './kernel.js'
+import { KernelTable } from './kernel.js'
 import type { Owner } from './keys.js'
 import { type Lease, type LeaseEnd, type LeaseLimits, LeaseTable, type MapRequest } from './leases.js'
+import type { Traffic } from './nft-read.js'
 import type { TableOptions } from './table.js'
 
 /** Ended leases are looked at so often for flows that go on. */
