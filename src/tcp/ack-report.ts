@@ -24,6 +24,10 @@ export class AckReport {
   priorDelivered = -1
   priorDeliveredAt: Micros = 0
   sendElapsedUs: Micros = 0
+  /** Something that was sent once, and ends at or below `originalBelow`, was delivered by this ACK (RFC 5682). */
+  isOriginal = false
+  /** Input for that; -1: nobody asks. */
+  originalBelow = -1
   /** Input: the ACK's time, the clock that it echoes in milliseconds (-1: none), and the smallest round trip known. */
   now: Micros = 0
   echoMs = -1
@@ -35,6 +39,8 @@ export class AckReport {
     this.minRttUs = minRttUs
     this.dsackLen = 0
     this.isReordered = false
+    this.isOriginal = false
+    this.originalBelow = -1
     this.rateBps = 0
     this.isRateAppLimited = false
     this.priorDelivered = -1

@@ -41,6 +41,10 @@ export class Recovery {
   private prrOut = 0
   private recoverFs = 0
 
+  /** After a timeout without timestamps: whether it was spurious is being found out (RFC 5682); segments of new data to send for that. */
+  isFrto = false
+  frtoNew = 0
+
   /** First retransmission of this recovery, -1: none yet; bytes retransmitted and not reported as duplicates. */
   private retransAt: Micros = -1
   private undoBytes = 0
@@ -63,6 +67,8 @@ export class Recovery {
     this.retransAt = -1
     this.undoBytes = 0
     this.mayUndo = false
+    this.isFrto = false
+    this.frtoNew = 0
   }
 
   get isOpen(): boolean {
@@ -103,6 +109,8 @@ export class Recovery {
     this.recoverAt = flight.end
     this.isLossRecovery = true
     this.isBlind = false
+    this.isFrto = true
+    this.frtoNew = 0
     this.dupAcks = 0
     this.probeAt = NEVER
     this.reorderAt = NEVER
@@ -153,12 +161,32 @@ export class Recovery {
     return !this.isOpen && report.acked > 0 && report.resentAt >= 0 && echoMs >= 0 && echoMs < Math.floor(this.retransAt / US_PER_MS)
   }
 
+  /**
+   * F-RTO, RFC 5682 §2.1 and §3.1: an ACK after a timeout. True: the timeout was spurious, for something arrived that was sent only
+   * before it. Timestamps answer the same question at once (`isSpurious`), so with them nothing is done here.
+   */
+  isFrtoSpurious(report: AckReport, echoMs: number, una: SeqOff, sndNxt: SeqOff, isDup: boolean): boolean {
+    if (!this.isFrto) return false
+    if (echoMs >= 0) this.isFrto = false
+    // without SACK an ACK that covers a retransmission too may answer that alone
+    else if (report.isOriginal && report.resentAt < 0) return this.mayUndo
+    else if (sndNxt > this.recoverAt) {
+      if (isDup || report.newlySacked > 0) this.isFrto = false // step 3a: the loss was real
+    } else if (report.acked > 0 && una < this.recoverAt)
+      this.frtoNew = 2 // step 2b: new data instead of retransmissions
+    else if (isDup || report.newlySacked > 0) this.isFrto = false // step 2a
+    if (!this.isFrto) this.frtoNew = 0
+    return false
+  }
+
   undo(flight: Flight, cc: CongestionController, now: Micros): void {
     cc.onSpurious(now)
     if (!this.isOpen) flight.unmarkLost()
     this.recoverAt = -1
     this.isLossRecovery = false
     this.isBlind = false
+    this.isFrto = false
+    this.frtoNew = 0
     this.mayUndo = false
   }
 
@@ -168,6 +196,8 @@ export class Recovery {
     this.recoverAt = -1
     this.isLossRecovery = false
     this.isBlind = false
+    this.isFrto = false
+    this.frtoNew = 0
     this.dupAcks = 0
   }
 

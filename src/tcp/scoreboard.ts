@@ -289,6 +289,12 @@ export class Flight extends Records {
     return this.count === 0 ? 0 : this.endOf(this.head) - this.start
   }
 
+  /** Where the last segment of the last record begins, for records cut into segments of `seg` bytes; `end` is the end without a FIN. */
+  lastSegmentAt(end: SeqOff, seg: number): SeqOff {
+    const start = this.count === 0 ? end : (this.starts[this.head + this.count - 1] as number)
+    return start >= end ? end : start + Math.floor((end - start - 1) / seg) * seg
+  }
+
   /** Whether byte `at`, which is in flight, was found lost and not sent again. */
   isLostAt(at: SeqOff): boolean {
     return ((this.flags[this.find(at)] as number) & (LOST | RETRANS)) === LOST
@@ -380,6 +386,7 @@ export class Flight extends Records {
     const sent = this.sent[i] as number
     if (end > this.fack) this.fack = end
     else if (end < this.fack && (flags & AMBIGUOUS) === 0) report.isReordered = true
+    if (end <= report.originalBelow && (flags & AMBIGUOUS) === 0) report.isOriginal = true
     if (sent === UNKNOWN) return
     if ((this.priorDelivered[i] as number) >= report.priorDelivered) {
       report.priorDelivered = this.priorDelivered[i] as number

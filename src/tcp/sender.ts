@@ -252,6 +252,7 @@ export class Sender {
     const pipeBefore = flight.pipe
     const acked = ackOff - this.sndUna
     report.reset(now, echoMs, this.rtt.minUs)
+    if (recovery.isFrto) report.originalBelow = recovery.recoverAt
     if (acked > 0) {
       this.sndUna = ackOff
       flight.ack(ackOff, report)
@@ -263,7 +264,8 @@ export class Sender {
     if (report.isReordered) this.reorder = withReorderingSeen(this.reorder)
     if (report.dsackLen > 0) this.reorder = recovery.onDsack(this.reorder, this.sndUna, this.sndNxt)
 
-    if (recovery.isSpurious(report, echoMs)) recovery.undo(flight, this.cc, now)
+    if (recovery.isSpurious(report, echoMs) || recovery.isFrtoSpurious(report, echoMs, this.sndUna, this.sndNxt, isDup))
+      recovery.undo(flight, this.cc, now)
     if (!recovery.isOpen && this.sndUna >= recovery.recoverAt) {
       recovery.leave(this.cc, mss, now)
       if (report.dsackLen === 0) this.reorder = aged(this.reorder)

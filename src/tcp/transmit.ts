@@ -5,6 +5,7 @@ import { DUE_RST, DUE_PROBE, DUE_TLP, ECN_OK, ECE_DUE, CWR_DUE, ONLY_SYNACK, ECN
 import type { TcpEndpoint } from './endpoint.js'
 import { KIND_ACK3, KIND_DATA, KIND_FIN, KIND_PURE_ACK, KIND_RST, Run, type SeqOff } from './extension.js'
 import type { PathMtu } from './pmtud.js'
+import type { Flight } from './scoreboard.js'
 import { burstMax, closeSegment, openSegment, segmentPayload } from './segment-writer.js'
 import * as st from './state.js'
 
@@ -17,6 +18,7 @@ export function sendRetransmission(ep: TcpEndpoint, tx: TxRing, now: Micros): bo
   const at = flight.nextLost()
   if (at < 0) return false
   const seg = segmentPayload(ep)
+  if (flight.recovery.frtoNew > 0 && sendFrto(ep, tx, seg, now)) return true
   const space = ep.snd.cwndSpace()
   if (space < seg && flight.pipe > 0) {
     ep.snd.noteLimit(true)
@@ -56,6 +58,22 @@ function resend(
   return true
 }
 
+/** RFC 5682 §2.1 step 2b: a segment of new data where a retransmission would be due; without any the question stays open. */
+function sendFrto(ep: TcpEndpoint, tx: TxRing, seg: number, now: Micros): boolean {
+  const { snd } = ep
+  const recovery = (snd.flight as Flight).recovery
+  const pending = ep.ext.maySendData() && ep.finSeq < 0 ? ep.source.pending() : 0
+  const n = Math.min(seg, pending)
+  if (n > 0 && snd.sndEdge - snd.sndNxt >= n && snd.cwndSpace() >= n) {
+    if (!sendRun(ep, tx, n, pending, now)) return false
+    recovery.frtoNew--
+    return true
+  }
+  recovery.frtoNew = 0
+  if (snd.sndNxt <= recovery.recoverAt) recovery.isFrto = false
+  return false
+}
+
 /** RFC 8985 §7.3: one segment of new data if there is any that the peer's window takes, else the last segment again. */
 export function sendTailProbe(ep: TcpEndpoint, tx: TxRing, now: Micros): boolean {
   const { snd } = ep
@@ -73,7 +91,9 @@ export function sendTailProbe(ep: TcpEndpoint, tx: TxRing, now: Micros): boolean
     snd.onProbeSent(before, snd.sndNxt - before, false, now)
   } else {
     const end = ep.finSeq >= 0 ? ep.finSeq : before
-    const at = Math.max(snd.sndUna, end - seg)
+    // as it was sent, and never across a mapping
+    let at = flight.lastSegmentAt(end, seg)
+    while (at < end && ep.source.runAt(at, end - at, run) && run.len < end - at) at += run.len
     if (at >= end) {
       if (!sendFin(ep, tx, now, true)) return false
     } else if (!resend(ep, tx, at, end - at, seg, ep.finSeq >= 0, true, now)) return false

@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap'
+import { cubic } from '../../../src/tcp/cc/cubic.js'
 import { Dialogue, type DialogueSetup, MS, S } from './dialogue.js'
 
 const W = 'ack 1 win 65535'
@@ -230,6 +231,76 @@ t.test('rfc8985 7: a tail loss is repaired by a probe after two round trips, wit
   t.match(said[0], /\[P?\.\] 4001\+1000 /)
   const ms = Number((said[0] as string).slice(1).split(' ')[0])
   t.ok(ms < 310, `after ${ms} ms`)
+  t.end()
+})
+
+t.test('rfc8985 7.3: the probe is the last segment as it was sent', (t) => {
+  const d = Dialogue.connected(t, { rttUs: 50 * MS }, 'win 65535 mss 1000 sackOK')
+  d.write(2000)
+  d.write(300)
+  t.equal(d.take().length, 3)
+  t.match(d.elapse(200 * MS)[0], /\] 2001\+300 /)
+  t.end()
+})
+
+/** Five segments in flight time out, and `news` bytes more are waiting. */
+function timedOut(t: Test, sackOk: string, news: number): Dialogue {
+  const d = Dialogue.connected(t, { rttUs: 50 * MS, cfg: { congestion: cubic } }, `win 65535 mss 1000${sackOk}`)
+  d.write(5000)
+  t.equal(d.take().length, 5)
+  const said = d.elapse(400 * MS)
+  t.match(said.at(-1), /\] 1\+1000 /)
+  t.equal(d.ep.cwnd, 1000)
+  d.write(news)
+  return d
+}
+
+for (const sackOk of ['', ' sackOK']) {
+  const name = sackOk === '' ? 'without' : 'with'
+  t.test(`rfc5682 2.1: a spurious timeout is undone by the ACKs of the originals, no timestamps, ${name} SACK`, (t) => {
+    const d = timedOut(t, sackOk, 10_000)
+    d.now += 10 * MS
+    d.on('[.] 1 ack 1001', `[.] 5001+1000 ${W}`, `[.] 6001+1000 ${W}`) // step 2b: new data
+    const { retransSegs } = d.ep
+    d.now += 5 * MS
+    d.hear('[.] 1 ack 2001')
+    t.ok(
+      d.take().every((line) => !line.includes('] 2001+')),
+      'step 3b: nothing goes again',
+    )
+    t.ok(d.ep.cwnd >= 10_000, `the window is restored: ${d.ep.cwnd}`)
+    for (const ack of [3001, 4001, 5001, 6001]) {
+      d.now += 5 * MS
+      d.hear(`[.] 1 ack ${ack}`)
+      d.take()
+    }
+    t.equal(d.ep.retransSegs, retransSegs)
+    t.end()
+  })
+}
+
+t.test('rfc5682 2.1: a real timeout goes on in slow start: duplicate ACKs answer the new data', (t) => {
+  const d = timedOut(t, ' sackOK', 10_000)
+  d.now += 50 * MS
+  d.on('[.] 1 ack 1001', `[.] 5001+1000 ${W}`, `[.] 6001+1000 ${W}`)
+  d.now += 50 * MS
+  d.hear('[.] 1 ack 1001 sack 5001:6001')
+  const said = d.take()
+  d.hear('[.] 1 ack 1001 sack 5001:7001')
+  said.push(...d.take())
+  t.ok(
+    said.some((line) => line.includes('] 1001+1000 ')),
+    said.join('\n'),
+  ) // step 3a
+  t.ok(d.ep.cwnd < 5000)
+  t.end()
+})
+
+t.test('rfc5682 2.1: without new data everything goes again at once', (t) => {
+  const d = timedOut(t, ' sackOK', 0)
+  d.now += 50 * MS
+  const said = sayAll(d, ['[.] 1 ack 1001'])
+  t.match(said[0], /\] 1001\+1000 /)
   t.end()
 })
 
