@@ -1,6 +1,7 @@
 import { NEVER, type Micros } from '../base/time.js'
 import { STALE_RTOS } from '../scheduler/preference.js'
 import { GRANT_MAX, REINJECT_DATA_RTO, REINJECT_RTO } from '../scheduler/scheduler.js'
+import { CAUSE_TIMEOUT } from '../tcp/state.js'
 import { RST_MIDDLEBOX, RST_TOO_MUCH_OUTSTANDING, RST_UNSPECIFIED } from '../wire/mptcp-options.js'
 import { bestSubflow } from './close.js'
 import type { MptcpConnection } from './connection.js'
@@ -41,7 +42,11 @@ export function onDataTimeout(c: MptcpConnection, now: Micros): void {
   c.rtx.fired()
   if (c.isClosed || !c.isMptcp) return
   c.env.counters.DataRtx++
-  if (c.snd.una < c.snd.nxt) queueHole(c, now)
+  if (c.snd.una < c.snd.nxt && c.rtx.fires > 2 * c.cfg.tcp.dataRetries) {
+    // subflows come and go, or acknowledge, and nothing ever arrives: longer than TCP itself would try (RFC 9293 §3.8.3)
+    for (const s of c.subflows) if (s.isLive) s.reset(RST_UNSPECIFIED)
+    c.finish(CAUSE_TIMEOUT, now)
+  } else if (c.snd.una < c.snd.nxt) queueHole(c, now)
   else if (c.isDataFinDue) repeatDataFin(c)
   else probe(c)
 }
@@ -88,7 +93,8 @@ function queueHole(c: MptcpConnection, now: Micros): void {
       if (isJoinPending(c)) return // it decides whether this may be a fallback
       const hasOther = c.hasOther(s)
       s.holes++
-      if ((s.holes >= HOLES_MAX || s.bareRun >= BARE_RUN) && (hasOther || s.bareRun > 0)) {
+      const isHopeless = s.holes > c.cfg.tcp.dataRetries
+      if (isHopeless || ((s.holes >= HOLES_MAX || s.bareRun >= BARE_RUN) && (hasOther || s.bareRun > 0))) {
         s.reset(RST_MIDDLEBOX)
         continue
       }

@@ -199,7 +199,8 @@ function readFastclose(s: Subflow, m: MptcpOptions, now: Micros): OptionsVerdict
 function readFail(s: Subflow, m: MptcpOptions, now: Micros): OptionsVerdict {
   const c = s.conn
   c.env.counters.MPFailRx++
-  if (!mayFallBack(c, s)) return s.refuse(RST_MIDDLEBOX)
+  // who says so speaks of one subflow, and takes back a join that it has asked for
+  if (!isSoleAndContiguous(c, s)) return s.refuse(RST_MIDDLEBOX)
   const own = c.localKey as KeyMaterial
   const at = dataOffOf64(own.idsnHi, own.idsnLo, m.failHi, m.failLo)
   if (at < 0 || at > c.snd.nxt) return ON_CONTINUE
@@ -294,7 +295,8 @@ function addMapping(s: Subflow, pkt: Packet, segOff: SeqOff, seq: SeqOff, data: 
 function readInfinite(s: Subflow, now: Micros): OptionsVerdict {
   const c = s.conn
   c.env.counters.InfiniteMapRx++
-  if (!mayFallBack(c, s)) return s.refuse(RST_MPTCP_ERROR)
+  // who sends it has given up whatever join it asked for
+  if (!isSoleAndContiguous(c, s)) return s.refuse(RST_MPTCP_ERROR)
   fallBack(c, s, FB_INFINITE_RECEIVED, now)
   return ON_CONTINUE
 }

@@ -112,11 +112,11 @@ function isTold(peer: Peer): boolean {
 }
 
 /**
- * All SYNs may be lost, seven in a row, which bursts of loss bring about once in ten thousand times. NATs that forget end
- * a connection which has no other path: it was not joined yet, has fallen back, or all its paths have one.
+ * All SYNs may be lost, seven in a row, which bursts of loss bring about once in ten thousand times. A NAT that forgets ends a connection
+ * which has but this path: it was not joined yet, or has fallen back. A joined one ends when each of its paths may lose a subflow.
  */
 function mayFail(pair: MptcpPair, troubles: readonly Trouble[]): boolean {
   if (!pair.socket.isOpen) return pair.socket.cause === CAUSE_TIMEOUT
-  const hasOne = !pair.socket.conn.isMptcp || pair.server.counters.MPJoinAckRx === 0
-  return troubles.every((trouble, i) => trouble.isNat || (i > 0 && hasOne))
+  if (!pair.socket.conn.isMptcp || pair.server.counters.MPJoinAckRx === 0) return troubles[0]?.isNat === true
+  return troubles.every((trouble) => trouble.isUnreliable)
 }

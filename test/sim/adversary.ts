@@ -38,11 +38,13 @@ export const noTroubles = (): Troubles => ({
 export interface Trouble {
   readonly boxes: Boxes
   count(sum: Troubles): void
-  /** It took mappings of a NAT away: a connection that is plain TCP cannot outlive that. */
+  /** A NAT that forgets: a connection that has no other path cannot outlive that. */
   readonly isNat: boolean
+  /** A NAT that forgets or a box that takes options: one of several subflows may be lost for good. */
+  readonly isUnreliable: boolean
 }
 
-type Make = (loop: Loop, rng: Rng, natWord: number) => { box: Box; count: (sum: Troubles) => void; isNat?: boolean }
+type Make = (loop: Loop, rng: Rng, natWord: number) => { box: Box; count: (sum: Troubles) => void }
 
 /** Strips from k on, only the k-th, SYNs only or all but SYNs, in one direction or both. */
 const stripper: Make = (loop, rng) => {
@@ -129,7 +131,6 @@ const nat: Make = (loop, rng, natWord) => {
   }
   return {
     box,
-    isNat: true,
     count: (sum) => {
       sum.rebound += resets
       sum.expired += box.expired
@@ -186,6 +187,7 @@ export function randomTrouble(rng: Rng, mayStrip: boolean, natWord: number): Tro
   const counts: ((sum: Troubles) => void)[] = []
   return {
     isNat: kinds.includes(nat),
+    isUnreliable: kinds.includes(nat) || kinds.some((kind) => OPTION_KINDS.includes(kind)),
     boxes: (loop, fork) =>
       kinds.map((make) => {
         const made = make(loop, fork.fork(), natWord)
