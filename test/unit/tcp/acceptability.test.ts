@@ -248,6 +248,34 @@ t.test('rfc7323 5.3: PAWS drops what is older than TS.Recent and answers; RST is
   t.end()
 })
 
+t.test(
+  'rfc7323 5.3, deviation: an original that a retransmission overtook fills its gap; without a gap, or much older, it is dropped',
+  (t) => {
+    const gaps = (): Dialogue => {
+      const d = Dialogue.accepted(t, ts, 'win 65535 mss 1460 sackOK TS 100 0')
+      d.hear('[P.] 11+10 ack 1 TS 200 1000') // 1 and 21 are missing
+      d.hear('[P.] 31+10 ack 1 TS 200 1000')
+      d.hear('[P.] 1+10 ack 1 TS 400 1000') // the retransmission of the first
+      d.take()
+      t.equal(d.ep.rcvNxt, 21)
+      return d
+    }
+    const d = gaps()
+    d.hear('[P.] 21+10 ack 1 TS 199 1000')
+    t.equal(d.ep.rcvNxt, 41)
+    d.received(40)
+    d.take()
+    d.hear('[P.] 41+10 ack 1 TS 199 1000')
+    t.equal(d.ep.rcvNxt, 41, 'nothing is missing: as RFC 7323 says')
+    const old = gaps()
+    old.hear('[P.] 21+10 ack 1 TS 149 1000')
+    t.equal(old.ep.rcvNxt, 21, 'a quarter of a second at most')
+    old.hear('[P.] 21+10 ack 1 TS 150 1000')
+    t.equal(old.ep.rcvNxt, 41)
+    t.end()
+  },
+)
+
 t.test('rfc7323 5.3: timestamps compare modulo 2^32', (t) => {
   const d = Dialogue.accepted(t, ts, 'win 65535 mss 1460 sackOK TS 4294967290 0')
   d.on('[P.] 1+10 ack 1 TS 5 1000')
