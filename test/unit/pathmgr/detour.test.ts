@@ -212,7 +212,7 @@ t.test('replacement: never on a connection that has nothing to send, and never w
   t.same(e.used, [0, 4])
   t.equal(e.count('open') + d.count('open'), 2)
   const traffic = { 0: 1e6, 4: 1e4, 5: 1e6 }
-  d.pass(50, traffic)
+  d.pass(41, traffic)
   d.answer()
   d.pass(15, traffic)
   t.same(d.used, [0, 5], 'and replaced soon after it has something to send')
