@@ -31,7 +31,16 @@ import { bestSubflow, onLinger, onSubflowDown, stepClose } from './close.js'
 import { DataRtx } from './data-rtx.js'
 import { isTimed, onDataTimeout, onSubflowRto, timeoutPeriod } from './data-timeout.js'
 import type { ConnectionEnv, MptcpConfig, SynHolder } from './env.js'
-import { FB_BLACK_HOLE, FB_DISABLED, FB_INFINITE_RECEIVED, FB_NO_TOKEN, FB_NONE, fallBack, mayFallBack } from './fallback.js'
+import {
+  FB_BLACK_HOLE,
+  FB_DISABLED,
+  FB_INFINITE_RECEIVED,
+  FB_NO_TOKEN,
+  FB_NONE,
+  fallBack,
+  isSoleAndContiguous,
+  mayFallBack,
+} from './fallback.js'
 import { answerJoin, JoinState, refusalOfCookie, refusalOfSyn } from './handshake.js'
 import { type ConnectionInfo, connectionInfo } from './info.js'
 import { generateKey, type KeyMaterial } from './keys.js'
@@ -627,7 +636,7 @@ export class MptcpConnection implements SchedulerView {
    * send it only when nothing but the DATA_FIN is outstanding (RFC 8684 §3.3.3), so that one was lost with its option.
    */
   onSubflowFin(s: Subflow, now: Micros): void {
-    if (s.failAt >= 0 && mayFallBack(this, s)) {
+    if (s.failAt >= 0 && isSoleAndContiguous(this, s)) {
       // it has answered our MP_FAIL and had no more data to carry the infinite mapping: what is here is the rest (§3.7)
       fallBack(this, s, FB_INFINITE_RECEIVED, now)
       return
