@@ -12,11 +12,17 @@ import { MptcpServer } from './engine/server.js'
 import { MptcpStream } from './engine/stream.js'
 import { mptcpConfig } from './mptcp/env.js'
 import { type Path, path } from './pathmgr/path.js'
+import type { PathManagerFactory } from './pathmgr/path-manager.js'
+import { PATH_MANAGERS } from './pathmgr/registry.js'
+import { type PathScript, scripted } from './pathmgr/scripted.js'
 import { tcpConfig } from './tcp/config.js'
 import type { PacketDevice } from './tun/device.js'
 
 export { MptcpError } from './base/errors.js'
 export type { Status } from './engine/status.js'
+export type { Path } from './pathmgr/path.js'
+export type { PathCommand, PathEvent, PathView } from './pathmgr/path-manager.js'
+export type { PathScript } from './pathmgr/scripted.js'
 export type { ListenOptions, MptcpServer } from './engine/server.js'
 export type { MptcpStream } from './engine/stream.js'
 export type { DeviceCaps, PacketDevice } from './tun/device.js'
@@ -40,6 +46,8 @@ export interface StackConfig {
   readonly checksum?: boolean
   /** Further addresses of the stack, each one more path for every connection. */
   readonly morePaths?: readonly string[]
+  /** Who decides which subflows a connection has: a manager by its name, or a script of yours. Default `detour`. */
+  readonly pathManager?: keyof typeof PATH_MANAGERS | PathScript
   /**
    * What servers of this stack announce to their peers (RFC 8684 §3.4.1), each the address as peers see it and the stack address that
    * it leads to. Never an address that only masquerading made.
@@ -104,7 +112,10 @@ function engineConfigOf({ device, config }: StackOptions): EngineConfig {
   const mtu = config.mtu ?? 1500
   const prefixes = config.addresses.map(parsePrefix)
   const more = (config.morePaths ?? []).map(parsePrefix)
-  const paths: Path[] = [path(), ...more.map((prefix, i) => path({ id: i + 1, label: prefix.address.toString(), source: prefix.address }))]
+  const paths: Path[] = [
+    path(),
+    ...more.map((prefix, i) => path({ id: i + 1, kind: 'static', label: prefix.address.toString(), source: prefix.address })),
+  ]
   const announced = (config.announce ?? []).map(({ address, port = 0, local = address }, i) => ({
     id: i + 1,
     address: parseAddress(address),
@@ -115,6 +126,7 @@ function engineConfigOf({ device, config }: StackOptions): EngineConfig {
   return new EngineConfig({
     intercept: false,
     announced,
+    pathManager: managerOf(config.pathManager ?? 'detour'),
     ownRanges: [...[...prefixes, ...more].map(own), ...announced.map((a) => new AddressRange(a.local, a.local.isV4 ? 32 : 128))],
     stackAddresses: prefixes.map((prefix) => ({ address: prefix.address, isDefault: true })),
     paths,
@@ -125,6 +137,10 @@ function engineConfigOf({ device, config }: StackOptions): EngineConfig {
       denyJoinInitial: config.denyJoinInitial ?? false,
     }),
   })
+}
+
+function managerOf(choice: keyof typeof PATH_MANAGERS | PathScript): PathManagerFactory {
+  return typeof choice === 'function' ? scripted(choice) : PATH_MANAGERS[choice]
 }
 
 function open(engine: Engine, loop: EngineLoop, { host, port }: ConnectOptions): MptcpStream {
