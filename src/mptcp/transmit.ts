@@ -105,13 +105,14 @@ export function sendNew(c: MptcpConnection, tx: TxRing, now: Micros): void {
 
 /**
  * A subflow whose own window is closed although nothing is in flight on it learns of the new one only from its own segments
- * (RFC 8684 §3.3.5): it is asked, once per timeout.
+ * (RFC 8684 §3.3.5): it is asked, once per timeout. So is one whose window is too small for a good segment (RFC 9293 §3.8.6.2.1).
  */
 function probeClosed(c: MptcpConnection, now: Micros): void {
   for (let i = 0; i < c.subflows.length; i++) {
     const s = c.subflows[i] as Subflow
-    if (!s.isUsable || s.inFlight > 0 || s.sendSpace() > 0 || now < s.probeAt) continue
+    if (!s.isUsable || s.inFlight > 0 || (s.sendSpace() > 0 && !s.isBlocked) || now < s.probeAt) continue
     s.probeAt = now + s.ep.rtoUs()
+    s.isBlocked = false
     s.ep.probe()
   }
 }
