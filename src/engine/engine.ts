@@ -178,19 +178,23 @@ export class Engine {
   }
 
   /**
-   * Its owner has no more use for `endpoint`: in TIME-WAIT it lives on by itself, else it goes. What it sent is added
-   * to the totals.
+   * Its owner has no more use for `endpoint`: in TIME-WAIT it lives on by itself, else it goes.
    */
   release(endpoint: TcpEndpoint): void {
     const flow = this.find(endpoint.tuple)
     if (flow === null || flow.endpoint !== endpoint) return
-    this.counters.TcpOutSegs += endpoint.segsOut
-    this.counters.TcpRetransSegs += endpoint.retransSegs
     if (endpoint.state === TIME_WAIT) {
       const linger = new Linger(this, endpoint, flow.owner.port)
       this.bind(endpoint.tuple, new Flow(linger, endpoint, null))
       this.addOwner(linger)
-    } else this.unbind(endpoint.tuple)
+    } else this.dismiss(endpoint)
+  }
+
+  /** The tuple of `endpoint` is free; what it sent is added to the totals. */
+  dismiss(endpoint: TcpEndpoint): void {
+    this.counters.TcpOutSegs += endpoint.segsOut
+    this.counters.TcpRetransSegs += endpoint.retransSegs
+    this.unbind(endpoint.tuple)
   }
 
   /** Something of `owner` threw: our fault. That connection is reset, the others go on. */

@@ -36,7 +36,7 @@ export class Linger implements Owner {
   /** Forgets the endpoint: its tuple is free again. */
   fail(): void {
     const flow = this.engine.find(this.endpoint.tuple)
-    if (flow !== null && flow.endpoint === this.endpoint) this.engine.unbind(this.endpoint.tuple)
+    if (flow !== null && flow.endpoint === this.endpoint) this.engine.dismiss(this.endpoint)
     this.engine.removeOwner(this)
   }
 }

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { parseAddress } from '../../../src/config/address-text.js'
 import { MptcpServer } from '../../../src/engine/server.js'
+import { countersOf } from '../../../src/engine/status.js'
 import type { MptcpStream } from '../../../src/engine/stream.js'
 import { mptcpConfig } from '../../../src/mptcp/env.js'
 import { ACK, SYN } from '../../../src/wire/tcp.js'
@@ -43,6 +44,9 @@ t.test('a server takes up MPTCP connections, and plain TCP from others', async (
     t.equal(accepted.remote?.address, CLIENT.toString())
     t.same(accepted.local, { address: HOST.toString(), port: 80 })
     t.equal(pair.server.engine.counters.TcpPassiveOpens, 1)
+    for (const { engine } of [pair.client, pair.server]) {
+      t.equal(countersOf(engine).TcpOutSegs, engine.counters.IpOutRequests, 'each segment is counted once, in TIME-WAIT too')
+    }
     await pair.advance(70_000_000)
     t.equal(pair.server.engine.connections.size, 0, 'nothing is left of it')
     t.equal(pair.server.engine.flowCount, 0)
