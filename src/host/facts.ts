@@ -95,7 +95,8 @@ function ownRuleText(line: string): string | null {
   if (match === null) return null
   const pref = Number(match[1])
   // [detached]: its interface is not there; [unresolved]: its target rule is not
-  const body = (match[2] as string).replaceAll(/\s*\[\w+\]/g, '')
+  // The name of a protocol is printed where /etc/protocols has it, which a minimal host lacks: numbers then, on both sides
+  const body = (match[2] as string).replaceAll(/\s*\[\w+\]/g, '').replace(/\bipproto (?:tcp|ipproto-6)\b/, 'ipproto 6')
   const suffix = ` proto ${OWN_PROTOCOL}`
   return isOwnPref(pref) && body.endsWith(suffix) ? ruleText(pref, body.slice(0, -suffix.length)) : null
 }

@@ -136,7 +136,7 @@ export function traceLines(
 ): { readonly start: string[]; readonly stop: string[] } {
   const table = `inet ${tableName(tun)}`
   const ip = family === 4 ? 'ip' : 'ip6'
-  const icmp = family === 4 ? 'icmp' : 'ipv6-icmp'
+  const icmp = family === 4 ? 1 : 58 // numbers: a minimal host has no names of protocols
   return {
     start: [
       `add chain ${table} trace_out { type filter hook prerouting priority -400; }`,

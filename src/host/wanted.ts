@@ -197,13 +197,13 @@ function shutOut(f: FamilyPlan, opened: readonly string[], lan: readonly string[
 function stayOut(family: no.Family): string[] {
   const t = no.TABLE_EGRESS_COPY
   if (family === 4) {
-    return [ruleText(32_764, `from 0.0.0.0/32 iif lo ipproto tcp goto ${no.PREF_MAIN}`), ruleText(32_765, `iif lo lookup ${t}`)]
+    return [ruleText(32_764, `from 0.0.0.0/32 iif lo ipproto 6 goto ${no.PREF_MAIN}`), ruleText(32_765, `iif lo lookup ${t}`)]
   }
   return [
     ruleText(32_761, `from all to fe80::/10 iif lo goto ${no.PREF_MAIN}`),
     ruleText(32_762, `from ::/1 iif lo lookup ${t}`),
     ruleText(32_763, `from 8000::/1 iif lo lookup ${t}`),
-    ruleText(32_764, `iif lo ipproto tcp goto ${no.PREF_MAIN}`),
+    ruleText(32_764, `iif lo ipproto 6 goto ${no.PREF_MAIN}`),
     ruleText(32_765, `iif lo lookup ${t}`),
   ]
 }
@@ -216,7 +216,7 @@ function captureRules(family: no.Family, capture: CapturePlan): string[] {
   if (!capture.all) return []
   const t2 = no.TABLE_CAPTURE
   if (family === 4) {
-    const unbound = 'from 0.0.0.0/32 iif lo ipproto tcp'
+    const unbound = 'from 0.0.0.0/32 iif lo ipproto 6'
     return [
       ...(capture.includeLocal ? [] : [ruleText(7712, `${unbound} lookup main suppress_prefixlength 1`)]),
       ruleText(7713, `${unbound} lookup ${t2}`),
@@ -224,10 +224,10 @@ function captureRules(family: no.Family, capture: CapturePlan): string[] {
   }
   return [
     ruleText(7716, 'nop'),
-    ruleText(7712, 'from ::/1 iif lo ipproto tcp goto 7716'),
-    ruleText(7713, 'from 8000::/1 iif lo ipproto tcp goto 7716'),
-    ...(capture.includeLocal ? [] : [ruleText(7714, 'iif lo ipproto tcp lookup main suppress_prefixlength 1')]),
-    ruleText(7715, `iif lo ipproto tcp lookup ${t2}`),
+    ruleText(7712, 'from ::/1 iif lo ipproto 6 goto 7716'),
+    ruleText(7713, 'from 8000::/1 iif lo ipproto 6 goto 7716'),
+    ...(capture.includeLocal ? [] : [ruleText(7714, 'iif lo ipproto 6 lookup main suppress_prefixlength 1')]),
+    ruleText(7715, `iif lo ipproto 6 lookup ${t2}`),
   ]
 }
 
@@ -237,7 +237,7 @@ function captureRules(family: no.Family, capture: CapturePlan): string[] {
  * @param isOpened the host was no router before: then everything of the LAN goes through the TUN, what is not TCP as well.
  */
 function lanRules(lan: string, isOpened: boolean): string[] {
-  const scope = isOpened ? `iif ${lan}` : `iif ${lan} ipproto tcp`
+  const scope = isOpened ? `iif ${lan}` : `iif ${lan} ipproto 6`
   return [
     ruleText(no.PREF_LAN_STOP, `${scope} unreachable`),
     ...(isOpened ? [] : [ruleText(no.PREF_LAN_MAIN, `${scope} lookup main suppress_prefixlength 1`)]),

@@ -9,14 +9,14 @@ t.test('rules of ours are those with our protocol at one of our preferences', (t
 7700:	from all iif tun0 [detached] lookup 7700 proto 119
 7700:	from all iif tun0 lookup 7700
 7712:	from 0.0.0.0 iif lo ipproto tcp lookup main suppress_prefixlength 1 proto 119
-32764:	from 0.0.0.0 iif lo ipproto tcp goto 32766 [unresolved] proto 119
+32764:	from 0.0.0.0 iif lo ipproto ipproto-6 goto 32766 [unresolved] proto 119
 32766:	from all lookup main
 `,
   )
   t.same(ownRules, [
     '7700: from all iif tun0 lookup 7700',
-    '7712: from 0.0.0.0 iif lo ipproto tcp lookup main suppress_prefixlength 1',
-    '32764: from 0.0.0.0 iif lo ipproto tcp goto 32766',
+    '7712: from 0.0.0.0 iif lo ipproto 6 lookup main suppress_prefixlength 1',
+    '32764: from 0.0.0.0 iif lo ipproto 6 goto 32766',
   ])
   t.end()
 })

@@ -90,12 +90,12 @@ t.test('what the host originates and is not TCP stays out, in both families', (t
     .filter((line) => /pref 3276/.test(line))
     .map((line) => line.replace(/ip -(\d) rule add pref /, '$1 ').replace(' protocol 119', ''))
   t.same(stays, [
-    '4 32764 from 0.0.0.0 iif lo ipproto tcp goto 32766',
+    '4 32764 from 0.0.0.0 iif lo ipproto 6 goto 32766',
     '4 32765 from all iif lo lookup 7700',
     '6 32761 from all to fe80::/10 iif lo goto 32766',
     '6 32762 from ::/1 iif lo lookup 7700',
     '6 32763 from 8000::/1 iif lo lookup 7700',
-    '6 32764 from all iif lo ipproto tcp goto 32766',
+    '6 32764 from all iif lo ipproto 6 goto 32766',
     '6 32765 from all iif lo lookup 7700',
   ])
   t.end()
@@ -144,8 +144,8 @@ t.test('--lan: forwarded TCP only where the host was a router, everything where 
   ])
   const router: HostFacts = { ...FACTS, sysctl: () => '1' }
   const text = commands(router, { ...OPTIONS, capture: { ...NO_CAPTURE, lan: ['lan0'] } })
-  t.ok(text.includes('ip -4 rule add pref 7718 from all iif lan0 ipproto tcp lookup main suppress_prefixlength 1 protocol 119'))
-  t.ok(text.includes('ip -4 rule add pref 7720 from all iif lan0 ipproto tcp unreachable protocol 119'))
+  t.ok(text.includes('ip -4 rule add pref 7718 from all iif lan0 ipproto 6 lookup main suppress_prefixlength 1 protocol 119'))
+  t.ok(text.includes('ip -4 rule add pref 7720 from all iif lan0 ipproto 6 unreachable protocol 119'))
   t.notOk(
     text.some((line) => /pref 770[23]|sysctl/.test(line)),
     'a router stays one',
