@@ -150,12 +150,12 @@ export const DaemonSchema = v.strictObject({
     help: 'send no probe when an egress is set up',
     applies: 'restart',
   }),
-  sendBuffer: key(number(64 << 10, 64 << 20), 4 << 20, {
+  sendBuffer: key(number(64 << 10, 64 << 20), 8 << 20, {
     doc: 'Bytes towards the server that one connection may hold.',
     flag: '--send-buffer <bytes>',
     applies: 'new connections',
   }),
-  receiveBuffer: key(number(64 << 10, 64 << 20), 4 << 20, {
+  receiveBuffer: key(number(64 << 10, 64 << 20), 8 << 20, {
     doc: 'Bytes towards the application that one connection may hold.',
     flag: '--receive-buffer <bytes>',
     applies: 'new connections',

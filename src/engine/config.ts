@@ -63,8 +63,8 @@ export class EngineConfig {
   /** What accepted connections announce. */
   announced: Announced[] = []
   /** Bytes that one direction of a connection holds. */
-  sendBuffer = 4 << 20
-  receiveBuffer = 4 << 20
+  sendBuffer = 8 << 20
+  receiveBuffer = 8 << 20
   heldMax = 4096
   heldPerDestination = 512
   /** Told about every caught bug; tests let it throw. */

@@ -13,7 +13,7 @@ const SPAN_MIN_US = US_PER_MS
 /**
  * Grows a queue with what its connection moves in a round trip (receive window and send buffer autotuning, as Linux's tcp_rmem and
  * tcp_wmem): a queue that was turned over by more than half within one round trip may be what limits the transfer, and doubles, up to
- * `max` and as far as the stack's memory budget goes.
+ * `max` and as far as the stack's memory budget goes. So does one that is full because a gap is not closed.
  */
 class QueueTuner {
   private readonly queue: StreamQueue
@@ -40,7 +40,7 @@ class QueueTuner {
     const isBusy = now - this.since < 4 * span // after a pause the first look only starts a new span
     this.since = now
     this.from = queue.base
-    if (!isBusy || moved * 2 <= queue.capacity || queue.capacity >= this.max) return
+    if (queue.capacity >= this.max || !((isBusy && moved * 2 > queue.capacity) || isHeldUp(queue))) return
     queue.capacity += this.budget.ask(Math.min(queue.capacity, this.max - queue.capacity))
   }
 
@@ -48,6 +48,12 @@ class QueueTuner {
   close(): void {
     this.budget.giveBack(this.queue.capacity)
   }
+}
+
+/** The queue is full of what came early by a faster path: with more room that path goes on while the slower one repairs its losses. */
+function isHeldUp(queue: StreamQueue): boolean {
+  const { sparse } = queue
+  return sparse !== null && (sparse.endAt(sparse.count - 1) - queue.base) * 4 > queue.capacity * 3
 }
 
 /** The two queues of one connection, with their autotuning. */

@@ -47,6 +47,24 @@ t.test('a queue that is turned over within a round trip doubles up to its maximu
   t.end()
 })
 
+t.test('a queue that is full behind a gap grows: another path goes on meanwhile', (t) => {
+  const w = world(2048, 2 << 20)
+  const q = new TunedQueues(w.engine)
+  const block = new Uint8Array(4096)
+  q.update(w.conn, RTT)
+  for (let at = 4096; at + block.length <= 128 << 10; at += block.length) q.down.insert(at, block, 0, block.length)
+  q.update(w.conn, 3 * RTT)
+  t.equal(q.down.capacity, K256, 'half of it is no matter')
+  for (let at = 128 << 10; at + block.length <= K256; at += block.length) q.down.insert(at, block, 0, block.length)
+  q.update(w.conn, 5 * RTT)
+  t.equal(q.down.capacity, 2 * K256)
+  q.update(w.conn, 7 * RTT)
+  t.equal(q.down.capacity, 2 * K256, 'no further while there is room')
+  q.close()
+  t.equal(w.budget.promised, 0)
+  t.end()
+})
+
 t.test('growth ends where the memory budget ends, and a small maximum is the first capacity', (t) => {
   const w = world((1 << 20) / PAGE_LEN, 64 << 20)
   const q = new TunedQueues(w.engine)
