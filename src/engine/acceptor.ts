@@ -150,7 +150,7 @@ export class Acceptor {
     // Window scale and SACK come back in the timestamp alone: without one they are not agreed to.
     const hasTs = half.peer.hasTimestamps
     const peer: Negotiated = hasTs ? half.peer : { ...half.peer, isSackOk: false }
-    const ts = cookies.timestampFor(half, (Math.floor(now / US_PER_MS) + iss) | 0)
+    const ts = cookies.timestampFor(half, (Math.floor(now / US_PER_MS) + engine.env.tsOffsetOf(t)) | 0)
     let len = writeSynOptions(mem, opt, mptcp.tcp, isV4, peer, hasTs && half.hasWscale, ts, half.tsVal)
     const m = opts.mptcp
     if (mptcp.isEnabled && refusalOfSyn(m) === FB_NONE) {
@@ -239,8 +239,16 @@ class AnsweredSyn implements SynHolder {
     this.window = window
   }
 
-  accept(cfg: TcpConfig, _iss: number, source: SegmentSource, sink: SegmentSink, ext: TcpExtension, now: Micros): TcpEndpoint {
-    const ep = this.half.accept(cfg, this.iss, source, sink, ext, now)
+  accept(
+    cfg: TcpConfig,
+    _iss: number,
+    source: SegmentSource,
+    sink: SegmentSink,
+    ext: TcpExtension,
+    now: Micros,
+    tsOffset: number,
+  ): TcpEndpoint {
+    const ep = this.half.accept(cfg, this.iss, source, sink, ext, now, tsOffset)
     ep.openAnswered(this.window)
     return ep
   }

@@ -1,11 +1,13 @@
 import type { IpAddress, Tuple } from '../base/address.js'
 import type { Arena } from '../base/arena.js'
 import type { Host } from '../base/host.js'
+import type { Micros } from '../base/time.js'
 import type { MptcpConnection } from '../mptcp/connection.js'
 import type { MptcpCounters } from '../mptcp/counters.js'
 import type { ConnectionEnv } from '../mptcp/env.js'
 import type { Path } from '../pathmgr/path.js'
 import type { TcpEndpoint } from '../tcp/endpoint.js'
+import { InitialNumbers } from '../tcp/isn.js'
 import { SYN_RECEIVED } from '../tcp/state.js'
 import type { Engine } from './engine.js'
 import { Flow, type Owner } from './owner.js'
@@ -16,6 +18,7 @@ export class EngineEnv implements ConnectionEnv {
   readonly host: Host
   readonly counters: MptcpCounters
   readonly arena: Arena
+  readonly numbers: InitialNumbers
   private readonly engine: Engine
   private readonly owners = new Map<MptcpConnection, Owner>()
   private readonly tokens = new Map<number, MptcpConnection>()
@@ -25,6 +28,7 @@ export class EngineEnv implements ConnectionEnv {
     this.host = engine.host
     this.counters = engine.mptcpCounters
     this.arena = engine.arena
+    this.numbers = new InitialNumbers(() => engine.host.rng())
   }
 
   /** Says who is marked when something arrives for `connection`; before its `connect`. */
@@ -37,7 +41,7 @@ export class EngineEnv implements ConnectionEnv {
     this.owners.delete(connection)
   }
 
-  openFlow(path: Path, remote: IpAddress, remotePort: number): Tuple | null {
+  openFlow(path: Path, remote: IpAddress, remotePort: number, now: Micros): Tuple | null {
     const { engine } = this
     let local = engine.config.sourceOf(path, remote.isV4)
     if (local === null) {
@@ -56,6 +60,14 @@ export class EngineEnv implements ConnectionEnv {
       return null
     }
     return { local, localPort, remote, remotePort, tclass: 0 }
+  }
+
+  issOf(tuple: Tuple, now: Micros): number {
+    return this.numbers.issOf(tuple, now)
+  }
+
+  tsOffsetOf(tuple: Tuple): number {
+    return this.numbers.tsOffsetOf(tuple)
   }
 
   addressId(local: IpAddress): number {

@@ -80,7 +80,7 @@ export class Relay implements Owner, HeldSyn {
     engine.connections.add(this)
     engine.bind(half.tuple, this.flow)
     const path = engine.config.paths[0]
-    const tuple = path === undefined ? null : engine.env.openFlow(path, half.tuple.local, half.tuple.localPort)
+    const tuple = path === undefined ? null : engine.env.openFlow(path, half.tuple.local, half.tuple.localPort, now)
     if (path === undefined || tuple === null) {
       this.settle(st.CAUSE_UNREACHABLE)
       this.remove()
@@ -176,7 +176,8 @@ export class Relay implements Owner, HeldSyn {
     engine.counters.EngineHeldAccepted++
     engine.counters.TcpPassiveOpens++
     const flow = new PlainFlow(this.queues.down, this.queues.up)
-    this.app = half.accept(engine.config.app, engine.host.rng(), flow, flow, flow, now)
+    const { tuple } = half
+    this.app = half.accept(engine.config.app, engine.env.issOf(tuple, now), flow, flow, flow, now, engine.env.tsOffsetOf(tuple))
     this.flow = new Flow(this, this.app, null, this.flow.tclass)
     engine.bind(half.tuple, this.flow)
   }

@@ -74,7 +74,7 @@ export class MptcpStream extends Duplex implements Owner {
   open(remote: IpAddress, remotePort: number, now: Micros): void {
     const { engine } = this
     const path = engine.config.paths[0]
-    const tuple = path === undefined ? null : engine.env.openFlow(path, remote, remotePort)
+    const tuple = path === undefined ? null : engine.env.openFlow(path, remote, remotePort, now)
     if (path === undefined || tuple === null) {
       throw new MptcpError('ERR_MPTCP_NO_PATH', `no path to ${remote}: give the stack an IPv${remote.isV4 ? 4 : 6} address`)
     }

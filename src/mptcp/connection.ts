@@ -180,7 +180,7 @@ export class MptcpConnection implements SchedulerView {
    */
   connect(path: Path, tuple: Tuple, now: Micros, capableTries = this.cfg.capableTries): void {
     this.capableTries = capableTries
-    const s = this.addSubflow(path, true, null, (sub) => new TcpEndpoint(this.tcp, tuple, this.env.host.rng(), sub, sub, sub))
+    const s = this.addSubflow(path, true, null, this.opener(this.tcp, tuple, now))
     if (!this.cfg.isEnabled) fallBack(this, s, FB_DISABLED, now)
     else if (capableTries === 0) fallBack(this, s, FB_BLACK_HOLE, now)
     else if (!this.makeKey()) fallBack(this, s, FB_NO_TOKEN, now)
@@ -209,7 +209,7 @@ export class MptcpConnection implements SchedulerView {
   open(half: SynHolder, m: MptcpOptions, key: KeyMaterial | null, now: Micros): void {
     const { cfg, env } = this
     const path = plainPath({ label: 'accepted' })
-    const s = this.addSubflow(path, false, null, (sub) => half.accept(this.tcp, env.host.rng(), sub, sub, sub, now))
+    const s = this.addSubflow(path, false, null, this.answerer(half, now))
     const refusal = cfg.isEnabled ? (key === null ? refusalOfSyn(m) : refusalOfCookie(m)) : FB_DISABLED
     if (refusal !== FB_NONE) {
       fallBack(this, s, refusal, now)
@@ -294,7 +294,7 @@ export class MptcpConnection implements SchedulerView {
     }
     const join = new JoinState(this.env.host.rng())
     const path = plainPath({ id: this.nextId, label: 'joined' })
-    const s = this.addSubflow(path, false, join, (sub) => half.accept(this.tcp, this.env.host.rng(), sub, sub, sub, now))
+    const s = this.addSubflow(path, false, join, this.answerer(half, now))
     // §3.2: an address id names an address; 0 is the initial subflow's
     if (localId >= 0) s.localAddrId = localId
     else if (this.initialTuple?.local.equals(half.tuple.local) === true) s.localAddrId = 0
@@ -318,16 +318,28 @@ export class MptcpConnection implements SchedulerView {
     const port = path.destination !== null && path.destinationPort !== 0 ? path.destinationPort : first.remotePort
     // C forbids every join that ends at the initial address and port, through a detour too (RFC 8684 §3.1)
     if (this.peerDeniesJoin && !this.endsElsewhere(path, remote, port, first)) return OBSTACLE_DENIED
-    const tuple = this.env.openFlow(path, remote, port)
+    const tuple = this.env.openFlow(path, remote, port, now)
     if (tuple === null) return OBSTACLE_NO_FLOW
     const join = new JoinState(this.env.host.rng())
     const tcp = tcpBy(this.tcp, path)
-    const s = this.addSubflow(path, true, join, (sub) => new TcpEndpoint(tcp, tuple, this.env.host.rng(), sub, sub, sub))
+    const s = this.addSubflow(path, true, join, this.opener(tcp, tuple, now))
     // §3.2: the id names the address; 0 is the initial subflow's
     if (tuple.local.equals(first.local)) s.localAddrId = 0
     else if (this.env.addressId !== undefined) s.localAddrId = this.env.addressId(tuple.local)
     s.ep.connect(now)
     return s
+  }
+
+  /** Makes the endpoint of an active open. */
+  private opener(tcp: TcpConfig, tuple: Tuple, now: Micros): (s: Subflow) => TcpEndpoint {
+    const { env } = this
+    return (s) => new TcpEndpoint(tcp, tuple, env.issOf(tuple, now), s, s, s, env.tsOffsetOf(tuple))
+  }
+
+  /** Makes the endpoint of a passive open. */
+  private answerer(half: SynHolder, now: Micros): (s: Subflow) => TcpEndpoint {
+    const { env, tcp } = this
+    return (s) => half.accept(tcp, env.issOf(half.tuple, now), s, s, s, now, env.tsOffsetOf(half.tuple))
   }
 
   /** Known to end elsewhere than the initial subflow: at an address that the peer itself has announced. A detour leads who knows where. */

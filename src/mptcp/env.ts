@@ -21,7 +21,10 @@ export interface ConnectionEnv {
   /** Memory of the streams, also for bytes that wait for their mapping. */
   readonly arena: Arena
   /** A free tuple for a new subflow towards `remote` by `path`; null: none (no egress, no port, other address family). */
-  openFlow(path: Path, remote: IpAddress, remotePort: number): Tuple | null
+  openFlow(path: Path, remote: IpAddress, remotePort: number, now: Micros): Tuple | null
+  /** Initial sequence number for a new connection of that tuple, and the offset of its timestamps; int32. */
+  issOf(tuple: Tuple, now: Micros): number
+  tsOffsetOf(tuple: Tuple): number
   /** The id by which joins from `local` name that address (1-255, RFC 8684 §3.2). Left out: that of the path. */
   addressId?(local: IpAddress): number
   /** From now on segments of this endpoint's tuple are for it; its connection has to be pumped after them. */
@@ -36,7 +39,15 @@ export interface ConnectionEnv {
 /** A held SYN that can become an endpoint; `HalfOpen` is one. */
 export interface SynHolder {
   readonly tuple: Tuple
-  accept(cfg: TcpConfig, iss: number, source: SegmentSource, sink: SegmentSink, ext: TcpExtension, now: Micros): TcpEndpoint
+  accept(
+    cfg: TcpConfig,
+    iss: number,
+    source: SegmentSource,
+    sink: SegmentSink,
+    ext: TcpExtension,
+    now: Micros,
+    tsOffset: number,
+  ): TcpEndpoint
 }
 
 /** What connections of one kind share: one object per stack. */

@@ -34,6 +34,8 @@ export class TcpEndpoint {
   readonly tuple: Tuple
   /** Our and the peer's initial sequence number. */
   readonly iss: number
+  /** Our timestamps are the millisecond clock plus this (RFC 7323 §5.4). */
+  readonly tsOffset: number
   irs = 0
   readonly snd: Sender
   readonly rcv = new Receiver()
@@ -63,10 +65,11 @@ export class TcpEndpoint {
   retransSegs = 0
   retransBytes = 0
 
-  /** @param iss initial sequence number (int32, RFC 6528: from a keyed hash or cryptographic randomness). */
-  constructor(cfg: TcpConfig, tuple: Tuple, iss: number, source: SegmentSource, sink: SegmentSink, ext: TcpExtension) {
+  /** @param iss,tsOffset initial sequence number and offset of the timestamps: int32, of `InitialNumbers`. */
+  constructor(cfg: TcpConfig, tuple: Tuple, iss: number, source: SegmentSource, sink: SegmentSink, ext: TcpExtension, tsOffset = iss) {
     this.tuple = tuple
     this.iss = iss | 0
+    this.tsOffset = tsOffset | 0
     this.source = source
     this.sink = sink
     this.ext = ext

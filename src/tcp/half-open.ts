@@ -47,8 +47,16 @@ export class HalfOpen {
   }
 
   /** Becomes an endpoint in SYN-RECEIVED whose SYN/ACK leaves at its next poll. */
-  accept(cfg: TcpConfig, iss: number, source: SegmentSource, sink: SegmentSink, ext: TcpExtension, now: Micros): TcpEndpoint {
-    const ep = new TcpEndpoint(cfg, this.tuple, iss, source, sink, ext)
+  accept(
+    cfg: TcpConfig,
+    iss: number,
+    source: SegmentSource,
+    sink: SegmentSink,
+    ext: TcpExtension,
+    now: Micros,
+    tsOffset = iss,
+  ): TcpEndpoint {
+    const ep = new TcpEndpoint(cfg, this.tuple, iss, source, sink, ext, tsOffset)
     ep.openPassive(this, now)
     return ep
   }

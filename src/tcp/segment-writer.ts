@@ -22,6 +22,7 @@ export interface Speaker {
   readonly cfg: TcpConfig
   readonly tuple: Tuple
   readonly iss: number
+  readonly tsOffset: number
   readonly irs: number
   readonly rcv: Receiver
   readonly ext: TcpExtension
@@ -133,9 +134,9 @@ export function burstMax(ep: Speaker, seg: number): number {
   return Math.max(seg, room - (room % seg))
 }
 
-/** Millisecond clock of the timestamps option (RFC 7323 §5.4), offset per connection. */
-export function timestamp(ep: Speaker, now: Micros): number {
-  return (Math.floor(now / US_PER_MS) + ep.iss) | 0
+/** Millisecond clock of the timestamps option (RFC 7323 §5.4), offset per pair of addresses. */
+export function timestamp(ep: Pick<Speaker, 'tsOffset'>, now: Micros): number {
+  return (Math.floor(now / US_PER_MS) + ep.tsOffset) | 0
 }
 
 /** Reads an echoed timestamp back: milliseconds of our clock, at most those of `now`; -1 when it is not one of ours. */

@@ -12,6 +12,7 @@ import type { Path } from '../../src/pathmgr/path.js'
 import { type TcpConfig, tcpConfig } from '../../src/tcp/config.js'
 import type { TcpEndpoint } from '../../src/tcp/endpoint.js'
 import { HalfOpen } from '../../src/tcp/half-open.js'
+import { InitialNumbers } from '../../src/tcp/isn.js'
 import { CAUSE_NONE, type CloseCause } from '../../src/tcp/state.js'
 import { HAS_JOIN } from '../../src/wire/mptcp-options.js'
 import type { Packet } from '../../src/wire/packet.js'
@@ -39,6 +40,7 @@ export function seededHost(rng: Rng): Host {
 export class MptcpHost extends SimHost implements ConnectionEnv {
   readonly host: Host
   readonly mptcp: MptcpConfig
+  private readonly numbers: InitialNumbers
   readonly counters = new MptcpCounters()
   private readonly listeners = new Map<number, (socket: MptcpSocket) => void>()
   private readonly tokens = new Map<number, MptcpConnection>()
@@ -49,6 +51,7 @@ export class MptcpHost extends SimHost implements ConnectionEnv {
   constructor(loop: VirtualLoop, rng: Rng, config: MptcpHostConfig = {}) {
     super(loop, rng, config)
     this.host = seededHost(rng)
+    this.numbers = new InitialNumbers(() => this.host.rng())
     const mtu = this.device.caps.mtu
     const tcp = tcpConfig({ mss4: mtu - 40, mss6: mtu - 60, gso: this.device.caps.gso, ...config.tcp })
     this.mptcp = mptcpConfig({ tcp, ...config.mptcp })
@@ -72,6 +75,14 @@ export class MptcpHost extends SimHost implements ConnectionEnv {
   openFlow(path: Path, remote: IpAddress, remotePort: number): Tuple {
     if (path.source === null) throw new Error('a path without source')
     return { local: path.source, localPort: this.freePort(), remote, remotePort }
+  }
+
+  issOf(tuple: Tuple, now: Micros): number {
+    return this.numbers.issOf(tuple, now)
+  }
+
+  tsOffsetOf(tuple: Tuple): number {
+    return this.numbers.tsOffsetOf(tuple)
   }
 
   register(endpoint: TcpEndpoint, connection: MptcpConnection): void {

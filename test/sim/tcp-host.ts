@@ -6,6 +6,7 @@ import type { Micros } from '../../src/base/time.js'
 import { type TcpConfig, tcpConfig } from '../../src/tcp/config.js'
 import { TcpEndpoint } from '../../src/tcp/endpoint.js'
 import { HalfOpen } from '../../src/tcp/half-open.js'
+import { InitialNumbers } from '../../src/tcp/isn.js'
 import { PlainFlow } from '../../src/tcp/plain.js'
 import { CAUSE_NONE, type CloseCause, EV_CLOSED, EV_ESTABLISHED } from '../../src/tcp/state.js'
 import type { Packet } from '../../src/wire/packet.js'
@@ -23,13 +24,13 @@ export interface TcpHostConfig extends SimHostConfig {
 export class TcpHost extends SimHost {
   readonly cfg: TcpConfig
   private readonly isn: number | null
-  private readonly secret: number
+  private readonly numbers: InitialNumbers
   private readonly listeners = new Map<number, (socket: TcpSocket) => void>()
 
   constructor(loop: VirtualLoop, rng: Rng, config: TcpHostConfig = {}) {
     super(loop, rng, config)
     this.isn = config.isn ?? null
-    this.secret = rng.int32()
+    this.numbers = new InitialNumbers(() => rng.int32())
     const mtu = this.device.caps.mtu
     this.cfg = tcpConfig({ mss4: mtu - 40, mss6: mtu - 60, gso: this.device.caps.gso, ...config.tcp })
   }
@@ -42,26 +43,27 @@ export class TcpHost extends SimHost {
   /** An active open; `onActivity` of the socket tells the outcome. */
   connect(local: IpAddress, remote: IpAddress, remotePort: number, localPort = this.freePort()): TcpSocket {
     const tuple = { local, localPort, remote, remotePort }
-    const socket = new TcpSocket(this, (flow) => new TcpEndpoint(this.cfg, tuple, this.isnOf(tuple), flow, flow, flow))
+    const socket = new TcpSocket(
+      this,
+      (flow) => new TcpEndpoint(this.cfg, tuple, this.isnOf(tuple), flow, flow, flow, this.numbers.tsOffsetOf(tuple)),
+    )
     socket.endpoint.connect(this.loop.now)
     this.addOwner(socket)
     return socket
   }
 
-  /** RFC 6528: a clock of 4 µs and a keyed hash of the tuple, so that a new incarnation begins above the old one. */
   private isnOf(t: Tuple): number {
     if (this.isn !== null) return this.isn
-    let hash = this.secret
-    for (const word of [t.local.w0, t.local.w3, t.localPort, t.remote.w0, t.remote.w3, t.remotePort])
-      hash = Math.imul(hash ^ word, 0x01000193)
-    return (hash + Math.floor(this.loop.now / 4)) | 0
+    return this.numbers.issOf(t, this.loop.now)
   }
 
   protected override onSyn(syn: Packet, tuple: Tuple, now: Micros): boolean {
     const onSocket = this.listeners.get(tuple.localPort)
     if (onSocket === undefined) return false
     const half = new HalfOpen(this.cfg, tuple, syn, this.options, now)
-    const socket = new TcpSocket(this, (flow) => half.accept(this.cfg, this.isnOf(tuple), flow, flow, flow, now))
+    const socket = new TcpSocket(this, (flow) =>
+      half.accept(this.cfg, this.isnOf(tuple), flow, flow, flow, now, this.numbers.tsOffsetOf(tuple)),
+    )
     this.addOwner(socket)
     onSocket(socket)
     return true

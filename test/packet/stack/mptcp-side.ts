@@ -38,6 +38,14 @@ export class MptcpSide implements ConnectionEnv, PortOwner {
     return null // a script has no path manager: it opens no subflows from our side
   }
 
+  issOf(): number {
+    return this.host.rng()
+  }
+
+  tsOffsetOf(): number {
+    return 0
+  }
+
   register(endpoint: TcpEndpoint, connection: MptcpConnection): void {
     const owner = this.sockets.get(connection) ?? this.making
     if (owner === null) throw new Error('an endpoint of no socket')

@@ -51,11 +51,11 @@ t.test('when all ports of a stack address are in use, those of the egress that h
   const other = IpAddress.v4(0xc6120003)
   const stackAddresses = [{ address: LOCAL, isDefault: true, more: [other] }]
   const engine = createEngine(hostOf(9), [], new EngineConfig({ memoryPages: 4, stackAddresses }))
-  const open = () => engine.env.openFlow(path(), REMOTE, 80)
+  const open = () => engine.env.openFlow(path(), REMOTE, 80, 0)
   t.ok(open()?.local.equals(LOCAL), 'the first one while it has some')
   for (let port = PORT_MIN; port <= PORT_MAX; port++) take(engine.flows as unknown as FlowTable<object>, port)
   t.ok(open()?.local.equals(other))
-  t.ok(engine.env.openFlow(path(), REMOTE, 443)?.local.equals(LOCAL), 'other destinations stay with it')
+  t.ok(engine.env.openFlow(path(), REMOTE, 443, 0)?.local.equals(LOCAL), 'other destinations stay with it')
   t.equal(engine.counters.EngineNoPort, 0)
   t.end()
 })

@@ -87,6 +87,14 @@ export class TestHost implements ConnectionEnv {
     return { local, localPort: this.port++, remote, remotePort }
   }
 
+  issOf(): number {
+    return this.host.rng()
+  }
+
+  tsOffsetOf(): number {
+    return 0
+  }
+
   register(ep: TcpEndpoint, conn: MptcpConnection): void {
     const t = ep.tuple
     this.flows.set(keyOf(t.local, t.localPort, t.remote, t.remotePort), { ep, conn })
