@@ -8,6 +8,8 @@ import {
   ACK_NONE,
   ACK_NOW,
   type AckWish,
+  KEEPALIVES,
+  KEEPALIVES_LAST,
   ON_RESET,
   type OptionsVerdict,
   type Run,
@@ -495,6 +497,12 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
 
   ownsPersist(): boolean {
     return this.phase !== PHASE_PLAIN
+  }
+
+  /** A backup's path may forget it. The last subflow is the connection, and gets as long as data would. */
+  keepalives(): number {
+    if (this.isBackup) return 0
+    return this.conn.hasOther(this) ? KEEPALIVES : KEEPALIVES_LAST
   }
 
   wantsAck(): AckWish {

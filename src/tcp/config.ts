@@ -23,6 +23,15 @@ export interface TcpConfig {
   readonly synRetries: number
   /** Retransmissions of data, or unanswered probes, before the connection is given up (Linux tcp_retries2: 15). */
   readonly dataRetries: number
+  /**
+   * Silence after which the peer is asked whether it is there (RFC 9293 §3.8.4), which also keeps address translators on the way from
+   * forgetting the connection; 0: never, which that RFC wants as default.
+   */
+  readonly keepaliveUs: Micros
+  /** The same in CLOSE-WAIT, where a peer may be gone for good instead of waiting for our data; 0: as `keepaliveUs`. */
+  readonly closeWaitAskUs: Micros
+  /** How long data may stay unacknowledged before the connection is given up (RFC 5482); 0: what `dataRetries` says. The peer's wish is not heeded. */
+  readonly userTimeoutUs: Micros
   readonly delayedAckUs: Micros
   /** Segments acknowledged at once at the beginning (Linux: 16), to speed up the peer's slow start. */
   readonly quickAcks: number
@@ -61,6 +70,9 @@ export function tcpConfig(over: Partial<TcpConfig> = {}): TcpConfig {
     rtoMaxUs: 120 * US_PER_S,
     synRetries: 6,
     dataRetries: 15,
+    keepaliveUs: 0,
+    closeWaitAskUs: 0,
+    userTimeoutUs: 0,
     delayedAckUs: 40 * US_PER_MS,
     quickAcks: 16,
     timeWaitUs: 60 * US_PER_S,

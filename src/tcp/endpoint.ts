@@ -8,16 +8,18 @@ import { CWR, ECE, FIN, RST, SYN } from '../wire/tcp.js'
 import type { TcpOptions } from '../wire/tcp-options.js'
 import { classify, SEG_ACCEPT, SEG_CHALLENGE, SEG_OUTSIDE, SEG_RESET, SEG_STRAY } from './acceptability.js'
 import { DUE_RST, DUE_PROBE, DUE_TLP, ECN_OK, ECE_DUE, CWR_DUE, ONLY_SYNACK, ECN_MASK, ECN_CE } from './bits.js'
+import { finish, onFinAcked, takeFin } from './close.js'
 import type { TcpConfig } from './config.js'
 import { ACK_NONE, ON_CONTINUE, ON_RESET, type SegmentSink, type SegmentSource, type SeqOff, type TcpExtension } from './extension.js'
 import type { HalfOpen } from './half-open.js'
 import { Handshake, NOTHING_SETTLED, type Negotiated } from './handshake.js'
-import { adopt, establish, onSynSent, onSynTimeout, sendSyn } from './opening.js'
-import { lowerMtu, onMtuAck, onTooBig, suspectBlackHole } from './pmtud.js'
+import { adopt, establish, onSynSent, sendSyn } from './opening.js'
+import { lowerMtu, onMtuAck, onTooBig } from './pmtud.js'
 import { Receiver } from './receiver.js'
 import { echoedMs } from './segment-writer.js'
 import { Sender } from './sender.js'
 import * as st from './state.js'
+import { nextTimeout, onTimeout } from './timers.js'
 import { sendAck, sendNew, sendProbe, sendReset, sendRetransmission, sendTailProbe } from './transmit.js'
 
 /** Linux tcp_invalid_ratelimit: answers to unacceptable empty segments, and challenge ACKs, per connection. */
@@ -27,8 +29,8 @@ const ANSWER_INTERVAL_MS = 500
  * One TCP connection, RFC 9293: sequences the handshake, the receiver, the sender and the close. Pure: segments and `now` in,
  * segments (into a tx ring) and the next deadline out. MPTCP enters through `ext` only.
  *
- * Here: commands, arrival, close, timers. The open is in opening.ts, what is sent in transmit.ts; what these two share with the
- * endpoint is marked so below and nobody else's.
+ * Here: commands and arrival. The open is in opening.ts, the close in close.ts, timers in timers.ts, what is sent in transmit.ts; what
+ * these share with the endpoint is marked so below and nobody else's.
  */
 export class TcpEndpoint {
   readonly tuple: Tuple
@@ -40,9 +42,9 @@ export class TcpEndpoint {
   readonly snd: Sender
   readonly rcv = new Receiver()
   readonly source: SegmentSource
-  private readonly sink: SegmentSink
+  readonly sink: SegmentSink
   readonly ext: TcpExtension
-  /** Null but during the open. Shared with opening.ts and transmit.ts, like `source`, `events`, `terms`, `bits`, `finSeq`, `retries`. */
+  /** Null but during the open. Shared with the files beside, like `sink`, `source`, `events`, `terms`, `bits`, `finSeq`, `retries`. */
   hs: Handshake | null = null
 
   state: st.TcpState = st.CLOSED
@@ -60,6 +62,8 @@ export class TcpEndpoint {
   retries = 0
   /** Earliest instant of the next answer to an unacceptable segment, in milliseconds (a small integer needs no box). */
   private answerAtMs = 0
+  /** When a segment came last, in seconds. */
+  heardAtS = 0
   segsOut = 0
   segsIn = 0
   retransSegs = 0
@@ -264,6 +268,7 @@ export class TcpEndpoint {
    */
   onSegment(pkt: Packet, opts: TcpOptions, now: Micros): boolean {
     this.segsIn++
+    this.heardAtS = Math.floor(now / US_PER_S)
     if (this.state === st.CLOSED) return (pkt.flags & RST) !== 0
     if (this.state === st.SYN_SENT) return onSynSent(this, pkt, opts, now)
     const segOff = unwrap(this.rcv.rcvNxt, this.irs, pkt.seq)
@@ -304,7 +309,7 @@ export class TcpEndpoint {
     const first = (pkt.flags & SYN) === 0 ? segOff : segOff + 1
     if (pkt.payLen > 0) this.onPayload(pkt, first, now)
     if ((pkt.flags & FIN) !== 0) this.rcv.noteFin(first + pkt.payLen)
-    this.takeFin(now)
+    takeFin(this, now)
     this.ext.afterSegment(now)
   }
 
@@ -339,7 +344,7 @@ export class TcpEndpoint {
       snd.rexmitAt = NEVER
       snd.rtt.backoff = 0
     }
-    if (this.finSeq >= 0 && snd.sndUna > this.finSeq) this.onFinAcked(now)
+    if (this.finSeq >= 0 && snd.sndUna > this.finSeq) onFinAcked(this, now)
   }
 
   onPayload(pkt: Packet, segOff: SeqOff, now: Micros): void {
@@ -362,45 +367,6 @@ export class TcpEndpoint {
     }
     const mss = pkt.gsoSize > 0 ? pkt.gsoSize : len
     if (rcv.onPayload(from, pkt.mem, off, len, mss, this.sink, this.cfg.delayedAckUs, now) > 0) this.events |= st.EV_DATA
-  }
-
-  private takeFin(now: Micros): void {
-    const rcv = this.rcv
-    if (rcv.finAt < 0 || rcv.rcvNxt !== rcv.finAt) return
-    rcv.rcvNxt++
-    rcv.ackNow = true
-    this.events |= st.EV_PEER_FIN
-    this.sink.onFin(rcv.finAt, now)
-    switch (this.state) {
-      case st.ESTABLISHED:
-        this.state = st.CLOSE_WAIT
-        break
-      case st.FIN_WAIT_1:
-        this.state = st.CLOSING
-        break
-      case st.FIN_WAIT_2:
-        this.enterTimeWait(now)
-    }
-  }
-
-  private onFinAcked(now: Micros): void {
-    switch (this.state) {
-      case st.FIN_WAIT_1:
-        this.state = st.FIN_WAIT_2
-        break
-      case st.CLOSING:
-        this.enterTimeWait(now)
-        break
-      case st.LAST_ACK:
-        this.finish(st.CAUSE_FIN)
-    }
-  }
-
-  private enterTimeWait(now: Micros): void {
-    this.state = st.TIME_WAIT
-    this.snd.rexmitAt = now + this.cfg.timeWaitUs
-    this.events |= st.EV_CLOSED // for the owner nothing is left to do; the endpoint lingers by itself
-    this.cause = st.CAUSE_FIN
   }
 
   /** RFC 9293 §3.10.7.4: "an unacceptable segment should elicit an acknowledgment". */
@@ -429,58 +395,18 @@ export class TcpEndpoint {
   }
 
   finish(cause: st.CloseCause): void {
-    const wasClosed = (this.events & st.EV_CLOSED) !== 0 || this.state === st.TIME_WAIT
-    this.state = st.CLOSED
-    if (!wasClosed) this.cause = cause
-    this.events |= st.EV_CLOSED
-    this.snd.dispose()
-    this.rcv.delackAt = NEVER
-    // the last ACK of an orderly close still has to leave; otherwise nothing more is said
-    if (cause !== st.CAUSE_FIN) this.rcv.ackNow = false
-    this.hs = null
+    finish(this, cause)
   }
 
   // ---------------------------------------------------------------- timers
 
-  /** The next instant at which `onTimeout` has something to do. Changes only inside the other methods. */
+  /** The next instant at which `onTimeout` has something to do. Changes only inside the other methods, but for its moving later. */
   nextTimeout(): Micros {
-    if (this.state === st.CLOSED) return NEVER
-    return Math.min(this.snd.rexmitAt, this.rcv.delackAt, this.snd.flightTimeout, this.ext.nextTimeout())
+    return this.state === st.CLOSED ? NEVER : nextTimeout(this)
   }
 
   onTimeout(now: Micros): void {
-    if (this.state === st.CLOSED) return
-    if (this.rcv.delackAt <= now) {
-      this.rcv.delackAt = NEVER
-      this.rcv.ackNow = true
-    }
-    if (this.ext.nextTimeout() <= now) this.ext.onTimeout(now)
-    if (this.snd.flightTimeout <= now && this.snd.onFlightTimeout(this.mss, this.ext, now)) this.bits |= DUE_TLP
-    if (this.snd.rexmitAt > now) return
-    if (this.state === st.TIME_WAIT) {
-      this.finish(st.CAUSE_FIN)
-      return
-    }
-    if (this.hs !== null) onSynTimeout(this, this.hs, now)
-    else this.onRetransmitTimeout(now)
-  }
-
-  private onRetransmitTimeout(now: Micros): void {
-    this.retries++
-    if (this.retries > this.cfg.dataRetries) {
-      this.finish(st.CAUSE_TIMEOUT)
-      return
-    }
-    if (this.snd.flight !== null) {
-      this.snd.onRto(this.mss, now)
-      suspectBlackHole(this, now)
-      this.ext.onRto(this.retries, now)
-      return
-    }
-    // zero-window probe (RFC 9293 §3.8.6.1); the interval doubles like the RTO
-    this.snd.rtt.backoff++
-    this.snd.rexmitAt = now + this.rtoUs()
-    this.probe()
+    if (this.state !== st.CLOSED) onTimeout(this, now)
   }
 
   // ---------------------------------------------------------------- output

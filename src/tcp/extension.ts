@@ -43,6 +43,11 @@ export const ACK_NOW = 1
 export const ACK_ALONE = 2
 export type AckWish = 0 | 1 | 2
 
+/** Keepalives without an answer after which a peer counts as gone: half a minute. */
+export const KEEPALIVES = 5
+/** The same where giving up is worse than waiting: a quarter of an hour, as data has it. */
+export const KEEPALIVES_LAST = 10
+
 /** Where an endpoint takes the bytes it sends from. */
 export interface SegmentSource {
   /** New bytes that `prepare` would grant now; 0: nothing to send. */
@@ -112,6 +117,8 @@ export interface TcpExtension {
   maySendData(): boolean
   /** True: the extension probes zero windows and times data-level retransmission itself. */
   ownsPersist(): boolean
+  /** Keepalives without an answer after which the peer counts as gone; 0: none are sent now (RFC 9293 §3.8.4). */
+  keepalives(): number
   wantsAck(): AckWish
   /** [from, to) was found lost and will be retransmitted by the endpoint. */
   onLoss(from: SeqOff, to: SeqOff, now: Micros): void

@@ -3,6 +3,7 @@ import { NEVER, type Micros } from '../base/time.js'
 import type { Packet } from '../wire/packet.js'
 import type { TcpOptions } from '../wire/tcp-options.js'
 import {
+  KEEPALIVES_LAST,
   ACK_NONE,
   type AckWish,
   ON_CONTINUE,
@@ -103,6 +104,10 @@ export class PlainFlow implements SegmentSource, SegmentSink, TcpExtension {
 
   ownsPersist(): boolean {
     return false
+  }
+
+  keepalives(): number {
+    return KEEPALIVES_LAST
   }
 
   wantsAck(): AckWish {

@@ -59,6 +59,8 @@ export class Flight extends Records {
   /** After `detectByTime`: how long the reordering timer has to wait, 0: not at all. */
   reorderWaitUs: Micros = 0
   private deliveredAt: Micros = 0
+  /** When the cumulative ACK moved last, or the first byte left: since then the oldest byte waits. */
+  progressAt: Micros = 0
   private firstSentAt: Micros = 0
   /** Until deliveredTotal passes this, what is sent counts as application-limited; -1: it does not. */
   private appLimitedUntil: SeqOff = -1
@@ -132,6 +134,7 @@ export class Flight extends Records {
     this.starts[i] = this.end
     this.sent[i] = now
     if (this.count === 0) {
+      this.progressAt = now
       this.firstSentAt = now
       this.deliveredAt = now
     }

@@ -256,6 +256,7 @@ export class Sender {
     if (acked > 0) {
       this.sndUna = ackOff
       flight.ack(ackOff, report)
+      flight.progressAt = now
       recovery.dupAcks = 0
     } else if (isDup) recovery.dupAcks++
     if (opts.sackCount > 0) this.takeSack(flight, opts, iss)

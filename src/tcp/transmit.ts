@@ -143,6 +143,7 @@ function sendRun(ep: TcpEndpoint, tx: TxRing, n: number, pending: number, now: M
   const at = snd.sndNxt
   if (!openSegment(ep, tx, KIND_DATA, at, run, false, now)) return false
   run.queue.tx(run.off, len, tx)
+  if (snd.flight === null) ep.retries = 0 // what was not answered so far were keepalives
   ep.source.commit(at, run, len, now)
   const hasFin = ep.source.finAt() === at + len && at + len < snd.sndEdge
   const isLast = len === pending
@@ -161,6 +162,7 @@ function sendFin(ep: TcpEndpoint, tx: TxRing, now: Micros, isProbe = false): boo
     if (!isProbe) ep.snd.onRetransmitted(at, 1, now)
     ep.retransSegs++
   } else {
+    if (ep.snd.flight === null) ep.retries = 0
     ep.snd.onSent(1, ep.mss, now)
     noteFinSent(ep, at)
   }
