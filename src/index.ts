@@ -1,6 +1,7 @@
 import { lookup } from 'node:dns/promises'
 import type { Duplex } from 'node:stream'
 import { MptcpError } from './base/errors.js'
+import { US_PER_S } from './base/time.js'
 import { parseAddress, parsePrefix, type Prefix } from './config/address-text.js'
 import { AddressRange } from './engine/address-range.js'
 import { EngineConfig } from './engine/config.js'
@@ -55,6 +56,10 @@ export interface StackConfig {
   readonly announce?: readonly AnnounceOptions[]
   /** Accepted connections forbid joins to the address and port that they came to (flag C). Default false. */
   readonly denyJoinInitial?: boolean
+  /** Seconds of silence after which a subflow is asked for a sign of life; 0: never. Default 240. */
+  readonly keepalive?: number
+  /** Seconds that data may wait for its acknowledgement before the connection ends with ETIMEDOUT; 0: as long as it is retransmitted. */
+  readonly userTimeout?: number
 }
 
 export interface AnnounceOptions {
@@ -131,7 +136,13 @@ function engineConfigOf({ device, config }: StackOptions): EngineConfig {
     stackAddresses: prefixes.map((prefix) => ({ address: prefix.address, isDefault: true })),
     paths,
     mptcp: mptcpConfig({
-      tcp: tcpConfig({ mss4: mtu - 40, mss6: mtu - 60, gso: device.caps.gso }),
+      tcp: tcpConfig({
+        mss4: mtu - 40,
+        mss6: mtu - 60,
+        gso: device.caps.gso,
+        keepaliveUs: (config.keepalive ?? 240) * US_PER_S,
+        userTimeoutUs: (config.userTimeout ?? 0) * US_PER_S,
+      }),
       isEnabled: config.mptcp ?? true,
       checksum: config.checksum ?? false,
       denyJoinInitial: config.denyJoinInitial ?? false,

@@ -189,7 +189,7 @@ async function run(
   hooks: DaemonHooks,
 ): Promise<Running> {
   const gso = device.caps.gso
-  const tcp = tcpConfig({ mss4: setup.mss4, mss6: setup.mss6, gso })
+  const tcp = tcpConfig({ mss4: setup.mss4, mss6: setup.mss6, gso, synRetries: config.synRetries })
   const base = new EngineConfig()
   const engine = createEngine(
     randomHost(),

@@ -33,7 +33,12 @@ export function pathOptions(config: DaemonConfig): { pathManager: PathManagerFac
 /** What of the configuration concerns connections towards servers. @param tcp what their subflows have in common */
 export function mptcpOptions(config: DaemonConfig, tcp: TcpConfig): Partial<MptcpConfig> {
   return {
-    tcp: { ...tcp, congestion: CONGESTION[config.congestion] },
+    tcp: {
+      ...tcp,
+      congestion: CONGESTION[config.congestion],
+      keepaliveUs: config.keepalive * US_PER_S,
+      userTimeoutUs: config.userTimeout * US_PER_S,
+    },
     isEnabled: config.mptcp,
     checksum: config.checksum,
     scheduler: schedulerFactory(config.scheduler),

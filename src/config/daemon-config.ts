@@ -165,6 +165,21 @@ export const DaemonSchema = v.strictObject({
     flag: '--memory <bytes>',
     applies: 'restart',
   }),
+  keepalive: key(number(0, 86_400), 240, {
+    doc: 'Seconds of silence after which a subflow towards a server is asked for a sign of life, so that address translators on the way do not forget it. Not on backups. 0: never.',
+    flag: '--keepalive <s>',
+    applies: 'new connections',
+  }),
+  userTimeout: key(number(0, 86_400), 0, {
+    doc: 'Seconds that data may wait for the acknowledgement of the server before the connection is given up. 0: as long as it is retransmitted, about a quarter of an hour.',
+    flag: '--user-timeout <s>',
+    applies: 'new connections',
+  }),
+  synRetries: key(number(0, 127), 6, {
+    doc: 'Repetitions of a SYN towards a server before the connect fails; with 6 that takes about two minutes.',
+    flag: '--syn-retries <n>',
+    applies: 'new connections',
+  }),
   heldConnects: key(number(1, 1 << 20), 4096, {
     doc: "Applications' connects that may wait for their servers at the same time.",
     flag: '--held-connects <n>',

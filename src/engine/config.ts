@@ -8,12 +8,19 @@ import { path } from '../pathmgr/path.js'
 import type { PathLimits, PathManagerFactory } from '../pathmgr/path-manager.js'
 import { type TcpConfig, tcpConfig } from '../tcp/config.js'
 import type { AddressRange } from './address-range.js'
+import { PORT_MAX, PORT_MIN } from './ports.js'
 
 /**
  * Deviation: RFC 9293 §3.6.1 wants two maximum segment lifetimes. Between us and the host's own kernel no segment is delayed
  * or duplicated, and its applications reuse ports sooner.
  */
 const APP_TIME_WAIT_US: Micros = US_PER_S
+
+/**
+ * An application that has closed its end may have closed its socket: Linux then waits tcp_fin_timeout for the other FIN, and forgets. Asked
+ * after that, its kernel says by a RST that nobody is there; what it still waits for, it waits for as long as it likes.
+ */
+const APP_ORPHAN_US: Micros = 61 * US_PER_S
 
 /** An address that is the stack's, with the egress it stands for. */
 export interface StackAddress {
@@ -52,7 +59,7 @@ export class EngineConfig {
   /** Take up SYNs that are addressed to others. */
   intercept = true
   /** Leg towards applications: the host's own kernel behind a TUN, lossless and at memory speed. */
-  app: TcpConfig = tcpConfig({ mss4: 65_495, mss6: 65_475, timeWaitUs: APP_TIME_WAIT_US, pacing: false })
+  app: TcpConfig = tcpConfig({ mss4: 65_495, mss6: 65_475, timeWaitUs: APP_TIME_WAIT_US, closeWaitAskUs: APP_ORPHAN_US, pacing: false })
   /** Leg towards servers. */
   mptcp: MptcpConfig = mptcpConfig()
   /** The path of the first subflow, then all others; `PathTable` changes it. */
@@ -65,6 +72,11 @@ export class EngineConfig {
   /** Bytes that one direction of a connection holds. */
   sendBuffer = 8 << 20
   receiveBuffer = 8 << 20
+  /** Connections in TIME-WAIT that are remembered (Linux tcp_max_tw_buckets); the oldest is forgotten for a new one. */
+  timeWaitMax = 65_536
+  /** Ports of flows towards servers, both included. */
+  portMin = PORT_MIN
+  portMax = PORT_MAX
   heldMax = 4096
   heldPerDestination = 512
   /** Told about every caught bug; tests let it throw. */

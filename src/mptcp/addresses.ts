@@ -12,6 +12,8 @@ import type { Subflow } from './subflow.js'
 const PEER_MAX = 16
 /** Echoes and removals that wait for a pure ACK. The peer repeats what was not echoed. */
 const WAITING_MAX = 16
+/** Second transmissions that wait; what comes on top goes out once. */
+const REPETITIONS_MAX = 32
 /** Retransmissions of an announcement that is not echoed (RFC 8684 §3.4.1 leaves the number open; Linux: 3). */
 const ADD_TRIES = 3
 /** First wait for an echo, doubled each time. */
@@ -37,6 +39,13 @@ interface Announcement extends AnnouncedAddress {
   at: Micros
 }
 
+/** A REMOVE_ADDR of an id or, with `s`, an MP_PRIO that goes out a second time. */
+interface Repetition {
+  readonly at: Micros
+  readonly id: number
+  readonly s: Subflow | null
+}
+
 /** A subflow by an address that the peer has withdrawn, until it answers or is given up. */
 interface Suspect {
   readonly s: Subflow
@@ -51,7 +60,10 @@ interface Suspect {
  *
  *     announce -> due -> sent --echo--> done            peer: ADD_ADDR -> HMAC -> echo -> stored -> event, once per new address
  *                  ^------+ timer, 3 times              peer: REMOVE_ADDR -> forgotten -> keepalives on its subflows -> reset
- *     withdraw -> REMOVE_ADDR beside a DSS
+ *     withdraw -> REMOVE_ADDR beside a DSS -> the same once more
+ *
+ * Nobody confirms a REMOVE_ADDR or an MP_PRIO, and a pure ACK may be lost: each goes out again after the time that a retransmission would
+ * have waited. Twice is harmless, since what an id stands for does not come back in between (then the repetition is dropped).
  *
  * An ADD_ADDR and its echo stand alone on a pure ACK, for they take most of the 40 bytes.
  */
@@ -68,6 +80,9 @@ export class Addresses {
   /** The subflow that brings them. */
   private carrier: Subflow | null = null
   private readonly suspects: Suspect[] = []
+  private readonly repetitions: Repetition[] = []
+  /** Ids that have had their second time, among `removals`. */
+  private readonly repeated = new Set<number>()
 
   constructor(c: MptcpConnection) {
     this.c = c
@@ -87,6 +102,7 @@ export class Addresses {
     const known = this.own.find((a) => a.id === id)
     if (known !== undefined) return known.address.equals(address) && known.port === port
     this.own.push({ id, address, port, sent: 0, isDue: true, at: NEVER })
+    this.forgetRepetition(id)
     this.prompt()
     return true
   }
@@ -95,6 +111,7 @@ export class Addresses {
   withdraw(id: number): void {
     const i = this.own.findIndex((a) => a.id === id)
     if (i >= 0) this.own.splice(i, 1)
+    this.forgetRepetition(id)
     if (!this.removals.includes(id) && this.removals.length < WAITING_MAX) this.removals.push(id)
     this.prompt()
   }
@@ -168,12 +185,53 @@ export class Addresses {
     return n > 0 ? 3 + n : 0
   }
 
-  /** Writes as many ids as `len` has room for. */
-  writeRemove(mem: Uint8Array, off: number, len: number): number {
+  /** Writes as many ids as `len` has room for. @param s the subflow that brings them */
+  writeRemove(s: Subflow, mem: Uint8Array, off: number, len: number, now: Micros): number {
     const ids = Uint8Array.from(this.removals.slice(0, len - 3))
     this.removals = this.removals.slice(ids.length)
+    for (const id of ids) if (!this.repeated.delete(id)) this.repeatLater(id, null, now + s.ep.baseRtoUs())
     this.c.env.counters.RmAddrTx++
     return writeRemoveAddr(mem, off, ids, ids.length)
+  }
+
+  /** MP_PRIO has left on `s`. */
+  onPrioSent(s: Subflow, now: Micros): void {
+    const i = this.repetitions.findIndex((r) => r.s === s)
+    if (i >= 0) this.repetitions.splice(i, 1)
+    this.repeatLater(-1, s, now + s.ep.baseRtoUs())
+  }
+
+  private repeatLater(id: number, s: Subflow | null, at: Micros): void {
+    if (this.repetitions.length < REPETITIONS_MAX) this.repetitions.push({ at, id, s })
+  }
+
+  /** The id means something else from now on. */
+  private forgetRepetition(id: number): void {
+    const i = this.repetitions.findIndex((r) => r.s === null && r.id === id)
+    if (i >= 0) this.repetitions.splice(i, 1)
+    this.repeated.delete(id)
+  }
+
+  private repeat(now: Micros): void {
+    for (let i = this.repetitions.length - 1; i >= 0; i--) {
+      const { at, id, s } = this.repetitions[i] as Repetition
+      if (at > now) continue
+      this.repetitions.splice(i, 1)
+      if (s !== null) {
+        if (!s.isUsable) continue
+        s.isPrioDue = true
+        s.isPrioRepeated = true
+        s.answer()
+      } else if (!this.isInUse(id) && !this.removals.includes(id)) {
+        this.repeated.add(id)
+        this.removals.push(id)
+      }
+    }
+  }
+
+  /** Whether a subflow of ours, or one that is being opened, has the id again. */
+  private isInUse(id: number): boolean {
+    return this.c.subflows.some((s) => s.isLive && s.localAddrId === id)
   }
 
   // ---------------------------------------------------------------- options in
@@ -233,6 +291,10 @@ export class Addresses {
     for (const s of c.subflows) {
       if (!s.isLive || s.remoteAddrId !== id || !s.ep.isSynchronized) continue
       isKnown = true
+      if (!s.isPeerWithdrawn) {
+        s.isPeerWithdrawn = true
+        c.onPriority(s, now)
+      }
       if (!this.suspects.some((x) => x.s === s)) this.suspects.push({ s, probes: 0, at: now, segsIn: s.ep.segsIn })
     }
     if (!isKnown) return
@@ -252,6 +314,7 @@ export class Addresses {
     let at = NEVER
     for (const a of this.own) if (a.at < at) at = a.at
     for (const x of this.suspects) if (x.at < at) at = x.at
+    for (const r of this.repetitions) if (r.at < at) at = r.at
     return at
   }
 
@@ -265,10 +328,14 @@ export class Addresses {
       for (const s of this.c.subflows) s.signalRun = 0
     }
     for (let i = this.suspects.length - 1; i >= 0; i--) this.examine(i, now)
+    this.repeat(now)
     this.prompt()
   }
 
-  /** §3.4.2: a keepalive first; the subflow stays when it answers. */
+  /**
+   * §3.4.2: a keepalive first; the subflow stays when it answers, for the peer closes it (Linux by FIN, behind what it has sent there, and so
+   * not while our window is closed). New data of ours goes elsewhere meanwhile.
+   */
   private examine(i: number, now: Micros): void {
     const x = this.suspects[i] as Suspect
     if (x.at > now) return
@@ -290,6 +357,7 @@ export class Addresses {
   onSubflowDown(s: Subflow): void {
     if (s === this.carrier) this.carrier = null
     for (let i = this.echoes.length - 1; i >= 0; i--) if (this.echoes[i]?.s === s) this.echoes.splice(i, 1)
+    for (let i = this.repetitions.length - 1; i >= 0; i--) if (this.repetitions[i]?.s === s) this.repetitions.splice(i, 1)
   }
 }
 

@@ -29,7 +29,7 @@ import { Addresses } from './addresses.js'
 import { CoupledGroup } from './cc/coupled.js'
 import { bestSubflow, onLinger, onSubflowDown, stepClose } from './close.js'
 import { DataRtx } from './data-rtx.js'
-import { isTimed, onDataTimeout, onSubflowRto, timeoutPeriod } from './data-timeout.js'
+import { armDataTimer, giveUp, giveUpAt, onDataTimeout, onSubflowRto } from './data-timeout.js'
 import type { ConnectionEnv, MptcpConfig, SynHolder } from './env.js'
 import {
   FB_BLACK_HOLE,
@@ -398,13 +398,13 @@ export class MptcpConnection implements SchedulerView {
     }
     sendRest(this, tx, now)
     this.reap(now)
-    this.rtx.arm(isTimed(this), timeoutPeriod(this), now)
+    armDataTimer(this, now)
     return tx.count === tx.slots
   }
 
   /** Deadline for `onTimeout`. Changes inside the other methods only. */
   nextTimeout(): Micros {
-    let at = Math.min(this.rtx.deadline, this.lingerAt, this.fastcloseAt)
+    let at = Math.min(this.rtx.deadline, this.lingerAt, this.fastcloseAt, giveUpAt(this))
     if (this.addresses !== null) at = Math.min(at, this.addresses.nextTimeout())
     for (let i = 0; i < this.subflows.length; i++) {
       const t = (this.subflows[i] as Subflow).ep.nextTimeout()
@@ -418,6 +418,7 @@ export class MptcpConnection implements SchedulerView {
       const ep = (this.subflows[i] as Subflow).ep
       if (ep.nextTimeout() <= now) ep.onTimeout(now)
     }
+    if (giveUpAt(this) <= now) giveUp(this, now)
     if (this.rtx.deadline <= now) onDataTimeout(this, now)
     if (this.lingerAt <= now) onLinger(this, now)
     if (this.fastcloseAt <= now) this.repeatFastclose(now)

@@ -18,6 +18,8 @@ export class DataRtx {
   private backoff = 0
   /** Timeouts in a row without progress. */
   fires = 0
+  /** Since when the oldest byte waits for its DATA_ACK; kept only for a user timeout, NEVER: nothing waits. */
+  waitsSince: Micros = NEVER
   /** Everything below was sent a second time already because it blocked the window. */
   opportuneTo: DataOff = 0
   /** from, to, id of the subflow that must not get it (-1: any may), cause. */
@@ -40,6 +42,7 @@ export class DataRtx {
     this.backoff = 0
     this.fires = 0
     this.deadline = NEVER
+    this.waitsSince = NEVER
   }
 
   fired(): void {
@@ -120,6 +123,7 @@ export class DataRtx {
     this.head = 0
     this.count = 0
     this.deadline = NEVER
+    this.waitsSince = NEVER
   }
 
   private field(i: number): number {

@@ -18,13 +18,13 @@ const HOLES_MAX = 3
 const DATA_FIN_TRIES = 3
 
 /** Something has to move at the data level, or be asked for: the timer of RFC 8684 §3.3.6 runs. */
-export function isTimed(c: MptcpConnection): boolean {
+function isTimed(c: MptcpConnection): boolean {
   if (!c.isMptcp || c.isClosed) return false
   return c.snd.una < c.snd.nxt || c.isDataFinDue || c.tx.dataOfStream(c.sendQueue.readyEnd) > c.snd.nxt
 }
 
 /** Largest un-backed-off RTO of the subflows that answer; of all, when none does. NEVER: no subflow. */
-export function timeoutPeriod(c: MptcpConnection): Micros {
+function timeoutPeriod(c: MptcpConnection): Micros {
   let answering = 0
   let any = 0
   for (let i = 0; i < c.subflows.length; i++) {
@@ -37,6 +37,26 @@ export function timeoutPeriod(c: MptcpConnection): Micros {
   return answering > 0 ? answering : any > 0 ? any : NEVER
 }
 
+/** After each turn: sets the data-level timer, and notes since when the oldest byte waits. */
+export function armDataTimer(c: MptcpConnection, now: Micros): void {
+  const { rtx, snd } = c
+  rtx.arm(isTimed(c), timeoutPeriod(c), now)
+  if (c.cfg.tcp.userTimeoutUs === 0) return
+  if (snd.una === snd.nxt) rtx.waitsSince = NEVER
+  else if (rtx.waitsSince === NEVER) rtx.waitsSince = now
+}
+
+/** When the user timeout (RFC 5482) of the connection is over: of all subflows together, since any of them may bring the bytes. */
+export function giveUpAt(c: MptcpConnection): Micros {
+  return c.rtx.waitsSince === NEVER ? NEVER : c.rtx.waitsSince + c.cfg.tcp.userTimeoutUs
+}
+
+/** Ends the connection for want of acknowledgements. */
+export function giveUp(c: MptcpConnection, now: Micros): void {
+  for (const s of c.subflows) if (s.isLive) s.reset(RST_UNSPECIFIED)
+  c.finish(CAUSE_TIMEOUT, now)
+}
+
 /** The data-level timer fired. */
 export function onDataTimeout(c: MptcpConnection, now: Micros): void {
   c.rtx.fired()
@@ -44,8 +64,7 @@ export function onDataTimeout(c: MptcpConnection, now: Micros): void {
   c.env.counters.DataRtx++
   if (c.snd.una < c.snd.nxt && c.rtx.fires > 2 * c.cfg.tcp.dataRetries) {
     // subflows come and go, or acknowledge, and nothing ever arrives: longer than TCP itself would try (RFC 9293 §3.8.3)
-    for (const s of c.subflows) if (s.isLive) s.reset(RST_UNSPECIFIED)
-    c.finish(CAUSE_TIMEOUT, now)
+    giveUp(c, now)
   } else if (c.snd.una < c.snd.nxt) queueHole(c, now)
   else if (c.isDataFinDue) repeatDataFin(c)
   else probe(c)
