@@ -260,6 +260,7 @@ export class MptcpConnection implements SchedulerView {
     s.isBackupHere = isBackup
     if (!s.isUsable) return
     s.isPrioDue = true
+    s.isPrioRepeated = false
     s.answer()
     this.onPriority(s, now)
   }

@@ -270,7 +270,7 @@ function writeAck(s: Subflow, kind: SegmentKind, mem: Uint8Array, off: number, r
     at += writeFastclose(mem, at, remote.hi, remote.lo)
     withFin = false
   }
-  const signals = writeSmallSignals(s, kind, mem, at, room - (at - off) - dssLen(c.rcv.uses64 ? 8 : 4, 0, false))
+  const signals = writeSmallSignals(s, kind, mem, at, room - (at - off) - dssLen(c.rcv.uses64 ? 8 : 4, 0, false), now)
   at += signals
   if (signals > 0) withFin = false
   if (withFin) {
@@ -282,17 +282,19 @@ function writeAck(s: Subflow, kind: SegmentKind, mem: Uint8Array, off: number, r
 }
 
 /** MP_PRIO and REMOVE_ADDR, which share an ACK with a DSS but not with a DATA_FIN. Unpadded: the DSS follows. */
-function writeSmallSignals(s: Subflow, kind: SegmentKind, mem: Uint8Array, off: number, room: number): number {
+function writeSmallSignals(s: Subflow, kind: SegmentKind, mem: Uint8Array, off: number, room: number, now: Micros): number {
   const c = s.conn
   if (kind !== KIND_PURE_ACK || s.isFailDue || hasFastclose(s)) return 0
   let at = off
   if (s.isPrioDue) {
     s.isPrioDue = false
+    if (s.isPrioRepeated) s.isPrioRepeated = false
+    else c.addressing.onPrioSent(s, now)
     c.env.counters.MPPrioTx++
     at += writePrio(mem, at, s.isBackupHere)
   }
   const len = c.addresses === null ? 0 : c.addresses.removeLen(s, room - (at - off))
-  if (len > 0) at += (c.addresses as Addresses).writeRemove(mem, at, len)
+  if (len > 0) at += (c.addresses as Addresses).writeRemove(s, mem, at, len, now)
   return at - off
 }
 

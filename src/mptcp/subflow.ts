@@ -79,6 +79,8 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   /** We asked the peer, the peer asked us, to treat it as backup. */
   isBackupHere: boolean
   isPeerBackup = false
+  /** The peer has withdrawn the address that it leads to, and is about to close it (RFC 8684 §3.4.2). */
+  isPeerWithdrawn = false
   join: JoinState | null
   /** SYNs go without MP_CAPABLE from now on (RFC 8684 §3.1); SYN/ACKs too, in case the way back is the one that does not take it. */
   isPlainSyn = false
@@ -142,6 +144,8 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   isDataAckKept = false
   /** MP_PRIO is due: `isBackupHere` has changed. */
   isPrioDue = false
+  /** It is for the second time. */
+  isPrioRepeated = false
   /** Pure ACKs in a row that only carried an address signal. */
   signalRun = 0
   /** MP_TCPRST for our RST, -1: none. */
@@ -194,7 +198,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
     return this.ep.rtoCount
   }
   get isBackup(): boolean {
-    return this.isBackupHere || this.isPeerBackup
+    return this.isBackupHere || this.isPeerBackup || this.isPeerWithdrawn
   }
   sendSpace(): number {
     return this.ep.sendSpace()

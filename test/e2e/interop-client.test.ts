@@ -95,6 +95,38 @@ t.test('FASTCLOSE of ours and of Linux', async (t) => {
   t.equal(counter(await daemon.counters(), 'MPTcpExtMPFastcloseRx'), 1)
 })
 
+/** TCP sockets of the server at `address` that wait for the end of their connection. */
+async function closing(lab: Lab, address: string): Promise<string> {
+  return (await lab.server.ok(['ss', '-Htn', 'state', 'fin-wait-1', 'src', address])).stdout
+}
+
+t.test('MP_PRIO and REMOVE_ADDR of ours: Linux leaves a backup alone and ends the subflow of an address that is gone', async (t) => {
+  const { lab, daemon } = await start(t)
+  const len = 60_000_000
+  const linux = async (name: string): Promise<number> => counter(await nstat(lab.server), name)
+  const finish = await stalled(lab, len, 2)
+  await liveConnection(daemon, 2)
+  const [wan2] = SECOND.filter((word) => word.startsWith('wan2')) as [string]
+  t.match(await daemon.command('path', 'set', wan2, '--backup'), { code: 0 })
+  t.ok(await becomes(async () => (await linux('MPTcpExtMPPrioRx')) >= 1, 2000), 'Linux gets MP_PRIO')
+  const before = await bytesOnLinks(lab)
+  t.match(await finish(), { received: len, sha256: payloadSha256(len) })
+  const [down1, , down2] = (await bytesOnLinks(lab)).map((bytes, i) => bytes - (before[i] as number)) as [number, number, number]
+  t.ok(down1 > len / 2 && down2 < len / 20, 'and sends by the other link', { down1, down2 })
+  const finishSecond = await stalled(lab, len, 2)
+  await liveConnection(daemon, 2)
+  t.match(await daemon.command('path', 'remove', wan2), { code: 0 })
+  t.ok(await becomes(async () => (await linux('MPTcpExtRmAddr')) >= 1, 2000), 'Linux gets REMOVE_ADDR')
+  await liveConnection(daemon, 1)
+  const ofLink2 = async (): Promise<string> =>
+    (await lab.server.ok(['ss', '-HtnO', 'state', 'established', 'dst', ADDRESS.clientLink4[1]])).stdout
+  t.ok(await becomes(async () => (await ofLink2()) === '', 2000), 'it has no subflow by link 2 any more')
+  t.match(await finishSecond(), { received: len, sha256: payloadSha256(len) })
+  const kernels = await nstat(lab.server)
+  t.same(errorsIn(kernels), {})
+  t.same(errorsIn(kernels, FALLBACK_COUNTERS), {})
+})
+
 t.test('flag C, ADD_ADDR, MP_PRIO and REMOVE_ADDR of Linux: its announced address is joined', async (t) => {
   const lab = await Lab.create()
   t.teardown(() => lab.close())
@@ -113,7 +145,9 @@ t.test('flag C, ADD_ADDR, MP_PRIO and REMOVE_ADDR of Linux: its announced addres
   await lab.server.ok(['ip', 'mptcp', 'endpoint', 'delete', 'id', '7'])
   const isWithdrawn = async (): Promise<boolean> => counter(await daemon.counters(), 'MPTcpExtRmAddr') === 1
   t.ok(await becomes(isWithdrawn, 3000), 'REMOVE_ADDR arrives')
+  t.equal((await daemon.status()).connections[0]?.subflows.length, 2, 'Linux has shut it down, but its FIN waits for our window')
   t.match(await finish(), { received: 30_000_000, sha256: payloadSha256(30_000_000) })
+  t.ok(await becomes(async () => (await closing(lab, address)) === '', 2000), 'and then the FINs are exchanged')
   const kernels = await assertAgreement(t, lab, daemon)
   for (const name of ['MPTcpExtAddAddrTx', 'MPTcpExtMPPrioTx', 'MPTcpExtRmAddrTx']) t.equal(counter(kernels, name), 1, name)
 })

@@ -12,6 +12,7 @@ import {
   HAS_PRIO,
   HAS_REMOVE_ADDR,
   MP_ADD_ADDR,
+  RST_UNSPECIFIED,
 } from '../../../src/wire/mptcp-options.js'
 import { ACK, RST, SYN } from '../../../src/wire/tcp.js'
 import { CLIENT, CLIENT_2, DROP, Link, type LinkOptions, optionAt, PASS, PORT, pattern, type Seen, SERVER } from './harness.js'
@@ -262,6 +263,49 @@ t.test('rfc8684 3.3.8: MP_PRIO both ways, and what it does to the schedule', asy
     link.run(100_000)
     tt.notOk(subflow(link, other, 0).isBackup)
   }
+})
+
+t.test('rfc8684 3.4.2, 3.3.8: REMOVE_ADDR and MP_PRIO whose pure ACK is lost arrive a second time, later, and once', async (tt) => {
+  const link = open(2)
+  let lost = 0
+  link.filter = (p) => (lost < 1 && (p.opts.mptcp.present & HAS_PRIO) !== 0 && ++lost === 1 ? DROP : PASS)
+  link.client.c.setBackup(subflow(link, 'client', 1), true, link.now)
+  link.run(5_000_000)
+  tt.same([lost, link.client.counters.MPPrioTx, link.server.counters.MPPrioRx], [1, 2, 1])
+  tt.ok(subflow(link, 'server', 1).isPeerBackup)
+  link.filter = (p) => (lost < 2 && (p.opts.mptcp.present & HAS_REMOVE_ADDR) !== 0 && ++lost === 2 ? DROP : p.flow === 1 ? DROP : PASS)
+  subflow(link, 'client', 1).reset(RST_UNSPECIFIED) // its RST is lost too
+  link.client.c.withdraw(1)
+  link.run(10_000_000)
+  tt.same([lost, link.client.counters.RmAddrTx, link.server.counters.RmAddr], [2, 2, 1])
+  tt.equal(link.server.c.subflows.length, 1, 'the server has learnt that its subflow is dead')
+  link.client.write(pattern(5000, 1))
+  tt.ok(link.run(10_000_000, () => link.server.hasReceived(pattern(5001))))
+})
+
+t.test('rfc8684 3.4.2: a REMOVE_ADDR is not repeated when its id is in use again', async (tt) => {
+  const link = open(2)
+  const id = subflow(link, 'client', 1).localAddrId
+  subflow(link, 'client', 1).reset(RST_UNSPECIFIED)
+  link.client.c.withdraw(id)
+  link.run(20_000)
+  tt.equal(link.client.counters.RmAddrTx, 1)
+  tt.ok(link.client.c.addPath(path({ id, source: CLIENT_2 }), link.now))
+  link.run(5_000_000)
+  tt.equal(link.client.counters.RmAddrTx, 1)
+  tt.equal(link.server.c.subflows.filter((s) => s.isUsable).length, 2)
+  tt.notOk(link.server.c.subflows.some((s) => s.isBackup))
+})
+
+t.test('rfc8684 3.4.2: a path that the peer withdraws carries no new data while another one can', async (tt) => {
+  const link = open(2)
+  link.client.c.withdraw(1)
+  link.run(500_000)
+  const from = link.seen.length
+  link.server.write(pattern(100_000, 1))
+  tt.ok(link.run(5_000_000, () => link.client.received === 100_001))
+  tt.equal(link.server.c.subflows.length, 2, 'it answers, so it stays')
+  tt.same([...new Set(link.seen.slice(from).flatMap((p) => (!p.fromClient && p.pkt.payLen > 0 ? [p.flow] : [])))], [0])
 })
 
 t.test('a working subflow is closed by FIN, the last one is not', async (tt) => {
