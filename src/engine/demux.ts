@@ -58,12 +58,14 @@ export class Demux {
     const ports = (pkt.dstPort << 16) | pkt.srcPort
     const flow = engine.flows.find(pkt.dst0, pkt.dst1, pkt.dst2, pkt.dst3, pkt.src0, pkt.src1, pkt.src2, pkt.src3, ports)
     parseOptionsOf(pkt, opts)
-    if (flow === null) this.onUnknown(port, now)
+    if (flow === null) this.onNoFlow(port, ports, now)
     else if (flow.endpoint === null) this.onHeld(flow, port, now)
     else if (isPlainSyn(pkt.flags) && flow.endpoint.mayReuse(pkt, opts)) {
-      // RFC 9293 §3.6.1: a new incarnation may begin while the old one is in TIME-WAIT.
+      // RFC 9293 §3.6.1: a new incarnation may begin while the old one is in TIME-WAIT. Its connection may live on, by other subflows.
       engine.counters.TcpExtTCPTimeWaitReused++
-      flow.owner.fail(now)
+      flow.endpoint.abort()
+      engine.dismiss(flow.endpoint)
+      engine.mark(flow.owner)
       this.onUnknown(port, now)
     } else {
       if (flow.tclass >= 0) flow.tclass = pkt.tclass & DSCP_MASK
@@ -74,6 +76,21 @@ export class Demux {
       }
       engine.mark(flow.owner)
     }
+  }
+
+  /** Of a connection in TIME-WAIT, or of none. */
+  private onNoFlow(port: Port, ports: number, now: Micros): void {
+    const { pkt, opts } = this
+    const { timeWaits, counters } = this.engine
+    const entry = timeWaits.find(pkt.dst0, pkt.dst1, pkt.dst2, pkt.dst3, pkt.src0, pkt.src1, pkt.src2, pkt.src3, ports, now)
+    if (entry === null) {
+      this.onUnknown(port, now)
+      return
+    }
+    if (!timeWaits.onSegment(entry, port, pkt, opts, now)) return
+    counters.TcpExtTCPTimeWaitReused++
+    this.onUnknown(port, now) // still there: the successor's numbers begin beyond those of the entry
+    timeWaits.drop(entry)
   }
 
   /** Another segment for a SYN that is held. */

@@ -18,13 +18,14 @@ import { Demux } from './demux.js'
 import { DirtyRing } from './dirty-ring.js'
 import { EngineEnv } from './env.js'
 import { Interceptor } from './intercept.js'
-import { Linger } from './linger.js'
 import { EngineCounters } from './metrics.js'
 import { PassThrough } from './pass-through.js'
 import type { PathControl } from './path-control.js'
 import { PathTable } from './paths.js'
+import { PortPicker } from './ports.js'
 import type { Probe } from './probe.js'
-import { Flow, type Owner, type Port } from './owner.js'
+import type { Flow, Owner, Port } from './owner.js'
+import { TimeWaits } from './time-waits.js'
 
 /** Turns in a row without the timers, while a device still has packets: no RTO fires before the ACK that stands in the ring was read. */
 const MAX_UNDRAINED = 16
@@ -52,7 +53,9 @@ export class Engine {
   readonly flows: FlowTable<Flow>
   readonly counters = new EngineCounters()
   readonly mptcpCounters = new MptcpCounters()
+  readonly timeWaits: TimeWaits
   readonly env: EngineEnv
+  readonly portPicker: PortPicker
   readonly interceptor: Interceptor
   readonly passThrough: PassThrough
   readonly paths: PathTable
@@ -69,6 +72,8 @@ export class Engine {
   private undrained = 0
   private nextId = 1
   private isInTurn = false
+  /** Of the turn that runs, or ran last. */
+  now: Micros = 0
   private wakeUp: () => void = () => {}
 
   constructor(host: Host, devices: readonly PacketDevice[], config: EngineConfig) {
@@ -84,7 +89,9 @@ export class Engine {
       isBlocked: false,
     }))
     this.flows = new FlowTable<Flow>(host.rng(), host.rng())
+    this.timeWaits = new TimeWaits(this, config.timeWaitMax)
     this.env = new EngineEnv(this)
+    this.portPicker = new PortPicker(host, this.env.numbers, this.flows, this.timeWaits, config.portMin, config.portMax)
     this.interceptor = new Interceptor(this)
     this.passThrough = new PassThrough(this)
     this.paths = new PathTable(this)
@@ -98,6 +105,7 @@ export class Engine {
    */
   turn(now: Micros): Micros {
     this.isInTurn = true
+    this.now = now
     this.counters.EngineTurns++
     const isDrained = this.readAll(now)
     if (isDrained || ++this.undrained >= MAX_UNDRAINED) {
@@ -165,7 +173,9 @@ export class Engine {
     return this.flows.find(l.w0, l.w1, l.w2, l.w3, r.w0, r.w1, r.w2, r.w3, (t.localPort << 16) | t.remotePort)
   }
 
+  /** From now on segments of `t` are for `flow`. */
   bind(t: Tuple, flow: Flow): void {
+    this.timeWaits.succeed(t)
     const l = t.local
     const r = t.remote
     this.flows.set(l.w0, l.w1, l.w2, l.w3, r.w0, r.w1, r.w2, r.w3, (t.localPort << 16) | t.remotePort, flow)
@@ -178,16 +188,13 @@ export class Engine {
   }
 
   /**
-   * Its owner has no more use for `endpoint`: in TIME-WAIT it lives on by itself, else it goes.
+   * Its owner has no more use for `endpoint`: what TIME-WAIT needs of it is kept, else it goes.
    */
   release(endpoint: TcpEndpoint): void {
     const flow = this.find(endpoint.tuple)
     if (flow === null || flow.endpoint !== endpoint) return
-    if (endpoint.state === TIME_WAIT) {
-      const linger = new Linger(this, endpoint, flow.owner.port)
-      this.bind(endpoint.tuple, new Flow(linger, endpoint, null))
-      this.addOwner(linger)
-    } else this.dismiss(endpoint)
+    this.dismiss(endpoint)
+    if (endpoint.state === TIME_WAIT) this.timeWaits.add(endpoint, flow.owner.port, this.now)
   }
 
   /** The tuple of `endpoint` is free; what it sent is added to the totals. */
@@ -282,9 +289,9 @@ export class Engine {
     return this.dirty.count > 0 && !this.isBlocked ? 0 : this.timers.next()
   }
 
-  /** Flows in the table, lingering ones included. */
+  /** Flows, those in TIME-WAIT included. */
   get flowCount(): number {
-    return this.flows.size
+    return this.flows.size + this.timeWaits.size
   }
 }
 

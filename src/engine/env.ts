@@ -11,7 +11,6 @@ import { InitialNumbers } from '../tcp/isn.js'
 import { SYN_RECEIVED } from '../tcp/state.js'
 import type { Engine } from './engine.js'
 import { Flow, type Owner } from './owner.js'
-import { pickPort } from './ports.js'
 
 /** What the engine gives to its connections: tuples with free ports, entries of the flow table, unique tokens. */
 export class EngineEnv implements ConnectionEnv {
@@ -48,9 +47,9 @@ export class EngineEnv implements ConnectionEnv {
       engine.counters.EngineNoPath++
       return null
     }
-    let localPort = pickPort(this.host, engine.flows, local, remote, remotePort)
+    let localPort = engine.portPicker.pick(local, remote, remotePort, now)
     for (const other of localPort === 0 ? engine.config.moreSources(local) : []) {
-      localPort = pickPort(this.host, engine.flows, other, remote, remotePort)
+      localPort = engine.portPicker.pick(other, remote, remotePort, now)
       if (localPort === 0) continue
       local = other
       break
@@ -59,11 +58,14 @@ export class EngineEnv implements ConnectionEnv {
       engine.counters.EngineNoPort++
       return null
     }
-    return { local, localPort, remote, remotePort, tclass: 0 }
+    const tuple = { local, localPort, remote, remotePort, tclass: 0 }
+    if (engine.timeWaits.findTuple(tuple, now) !== null) engine.counters.TcpExtTWRecycled++
+    return tuple
   }
 
   issOf(tuple: Tuple, now: Micros): number {
-    return this.numbers.issOf(tuple, now)
+    const iss = this.numbers.issOf(tuple, now)
+    return this.engine.timeWaits.findTuple(tuple, now)?.issAfter(iss) ?? iss
   }
 
   tsOffsetOf(tuple: Tuple): number {

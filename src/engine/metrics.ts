@@ -43,7 +43,11 @@ export class EngineCounters {
   /** Errors that quote no flow of ours. */
   EngineIcmpUnknownFlow = 0
   IcmpOutDestUnreachs = 0
+  /** TIME-WAIT: over, given up for a new one, succeeded by the peer's SYN (RFC 6191), by our own. */
+  TcpExtTW = 0
+  TcpExtTCPTimeWaitOverflow = 0
   TcpExtTCPTimeWaitReused = 0
+  TcpExtTWRecycled = 0
   /** SYNs for listeners that were dropped: too many half-open connections, too many connections. */
   TcpExtListenOverflows = 0
   TcpExtListenDrops = 0

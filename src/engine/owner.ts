@@ -14,7 +14,7 @@ export interface Port {
 }
 
 /**
- * What the engine schedules: a relay, a library stream, an endpoint that lingers. Objects never call upward inside a turn;
+ * What the engine schedules: a relay, a library stream, the connections in TIME-WAIT. Objects never call upward inside a turn;
  * who changed something marks the owner, and the engine pumps it once per round.
  *
  * Every owner has one timer, which is re-armed lazily: an earlier deadline moves it, a later one is noticed when it fires.

@@ -1,32 +1,102 @@
 import type { IpAddress } from '../base/address.js'
-import type { FlowTable } from '../base/flow-table.js'
 import type { Host } from '../base/host.js'
+import { type Micros, US_PER_MS } from '../base/time.js'
+import type { InitialNumbers } from '../tcp/isn.js'
+import type { FlowTable } from '../base/flow-table.js'
+import type { TimeWaits } from './time-waits.js'
 
 /** Ports that flows of the stack use. Unlike Linux's range, as wide as it goes: masquerading keeps a port unless it is taken. */
 export const PORT_MIN = 10_240
 export const PORT_MAX = 65_535
-const PORT_COUNT = PORT_MAX - PORT_MIN + 1
 
-/** Random draws before the range is walked. */
-const DRAWS = 8
+/** Destinations share this many counters (RFC 6056 §3.3.4: table_length). */
+const SLOTS = 1024
+/** Ports asked in the order of the destination, then at random places of it, before all are. */
+const STEPS = 8
+const JUMPS = 32
+/** How long it is believed that a destination has no port left; asking all of them takes milliseconds. */
+const FULL_MS = 100
 
 /**
- * A free local port for a flow from `local` to remote:remotePort, 0 when all are in use. The flow table is the only record
- * of what is taken, TIME-WAIT included, so ports are per (stack address, destination). RFC 6056 §3.3.2: simple randomisation.
+ * Free local ports, per (stack address, destination). RFC 6056 §3.3.4, double-hash port selection: each destination has a secret order
+ * of all ports, here not a rotation but one with a secret stride, and a counter that walks along it. So a port comes again only after
+ * all others, which leaves the peer the longest time to forget it, and ports that are taken for long do not lie beside each other.
  */
-export function pickPort<T>(host: Host, flows: FlowTable<T>, local: IpAddress, remote: IpAddress, remotePort: number): number {
-  for (let i = 0; i < DRAWS; i++) {
-    const port = PORT_MIN + ((host.rng() >>> 0) % PORT_COUNT)
-    if (isFree(flows, local, port, remote, remotePort)) return port
+export class PortPicker {
+  private readonly host: Host
+  private readonly numbers: InitialNumbers
+  private readonly flows: Pick<FlowTable<object>, 'find'>
+  private readonly timeWaits: Pick<TimeWaits, 'find'>
+  private readonly min: number
+  private readonly count: number
+  private readonly counters = new Uint32Array(SLOTS)
+  /** Which destination of the slot had none left, and until when that is believed, in milliseconds. */
+  private readonly fullKey = new Int32Array(SLOTS)
+  private readonly fullUntilMs = new Float64Array(SLOTS)
+
+  /** @param flows, timeWaits what is taken. @param min,max the range, both included */
+  constructor(
+    host: Host,
+    numbers: InitialNumbers,
+    flows: Pick<FlowTable<object>, 'find'>,
+    timeWaits: Pick<TimeWaits, 'find'>,
+    min = PORT_MIN,
+    max = PORT_MAX,
+  ) {
+    this.host = host
+    this.numbers = numbers
+    this.flows = flows
+    this.timeWaits = timeWaits
+    this.min = min
+    this.count = max - min + 1
+    for (let i = 0; i < SLOTS; i++) this.counters[i] = host.rng()
   }
-  const start = (host.rng() >>> 0) % PORT_COUNT
-  for (let i = 0; i < PORT_COUNT; i++) {
-    const port = PORT_MIN + ((start + i) % PORT_COUNT)
-    if (isFree(flows, local, port, remote, remotePort)) return port
+
+  /** A port for a flow from `local` to remote:remotePort, 0 when all are in use. */
+  pick(local: IpAddress, remote: IpAddress, remotePort: number, now: Micros): number {
+    const { numbers, count } = this
+    numbers.drawPort(local, remote, remotePort)
+    const lo = numbers.portLo >>> 0
+    const hi = numbers.portHi >>> 0
+    const slot = lo % SLOTS
+    const nowMs = Math.floor(now / US_PER_MS)
+    if (nowMs < (this.fullUntilMs[slot] as number) && this.fullKey[slot] === (hi | 0)) return 0
+    const offset = Math.floor(lo / SLOTS) % count
+    const stride = coprime(hi % count, count)
+    for (let i = 0; i < STEPS + JUMPS + count; i++) {
+      // taken for long are those that were given out one after the other: away from them
+      if (i >= STEPS && i < STEPS + JUMPS) this.counters[slot] = this.host.rng()
+      const at = this.counters[slot] as number
+      this.counters[slot] = at + 1
+      const port = this.min + ((offset + (at % count) * stride) % count)
+      if (this.isUsable(local, port, remote, remotePort, now)) return port
+    }
+    this.fullKey[slot] = hi
+    this.fullUntilMs[slot] = nowMs + FULL_MS
+    return 0
   }
-  return 0
+
+  private isUsable(l: IpAddress, port: number, r: IpAddress, remotePort: number, now: Micros): boolean {
+    const ports = (port << 16) | remotePort
+    if (this.flows.find(l.w0, l.w1, l.w2, l.w3, r.w0, r.w1, r.w2, r.w3, ports) !== null) return false
+    const entry = this.timeWaits.find(l.w0, l.w1, l.w2, l.w3, r.w0, r.w1, r.w2, r.w3, ports, now)
+    return entry === null || entry.mayReopen(now)
+  }
 }
 
-function isFree<T>(flows: FlowTable<T>, l: IpAddress, port: number, r: IpAddress, remotePort: number): boolean {
-  return flows.find(l.w0, l.w1, l.w2, l.w3, r.w0, r.w1, r.w2, r.w3, (port << 16) | remotePort) === null
+/** The smallest number from `n` on that has no divisor in common with `count`. */
+function coprime(n: number, count: number): number {
+  let candidate = n
+  while (gcd(candidate, count) !== 1) candidate++
+  return candidate
+}
+
+function gcd(a: number, b: number): number {
+  let [x, y] = [a, b]
+  while (y !== 0) {
+    const rest = x % y
+    x = y
+    y = rest
+  }
+  return x
 }

@@ -4,7 +4,6 @@ import { PROTO_TCP, writeIpHeader } from '../wire/ip.js'
 import type { Packet } from '../wire/packet.js'
 import { finishTcp, RST, SYN, TCP_HEADER_LEN, writeTcpSegment } from '../wire/tcp.js'
 import type { Engine } from './engine.js'
-import { pickPort } from './ports.js'
 
 /** The discard service: whoever should get such a SYN after all does not mind. */
 export const PROBE_PORT = 9
@@ -32,7 +31,7 @@ export class Probe {
     this.source = source
     this.target = target
     this.isLocal = isLocal
-    this.sourcePort = pickPort(engine.host, engine.flows, source, target, PROBE_PORT)
+    this.sourcePort = engine.portPicker.pick(source, target, PROBE_PORT, engine.now)
   }
 
   /** Sends it, and waits up to `timeoutMs`; whether something came back. One probe at a time. */

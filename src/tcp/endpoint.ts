@@ -20,6 +20,7 @@ import { echoedMs } from './segment-writer.js'
 import { Sender } from './sender.js'
 import * as st from './state.js'
 import { nextTimeout, onTimeout } from './timers.js'
+import { maySucceed } from './time-wait.js'
 import { sendAck, sendNew, sendProbe, sendReset, sendRetransmission, sendTailProbe } from './transmit.js'
 
 /** Linux tcp_invalid_ratelimit: answers to unacceptable empty segments, and challenge ACKs, per connection. */
@@ -253,11 +254,7 @@ export class TcpEndpoint {
   /** True when a SYN may replace this endpoint in TIME-WAIT (RFC 9293 §3.6.1, RFC 6191). */
   mayReuse(pkt: Packet, opts: TcpOptions): boolean {
     if (this.state !== st.TIME_WAIT) return false
-    if (this.hasTimestamps && opts.hasTs) {
-      const later = (opts.tsVal - this.rcv.tsRecent) | 0
-      if (later !== 0) return later > 0
-    }
-    return ((pkt.seq - seqOf(this.irs, this.rcv.rcvNxt)) | 0) > 0
+    return maySucceed(this.hasTimestamps, this.rcv.tsRecent, seqOf(this.irs, this.rcv.rcvNxt), pkt.seq, opts)
   }
 
   // ---------------------------------------------------------------- input
