@@ -27,7 +27,8 @@ export class Evaluation {
   readonly lab: Laboratory
   /** For files; removed at the end. */
   readonly dir: string
-  private readonly tun: string
+  /** Name of the daemon's TUN. */
+  readonly tun: string
   private token = ''
   private daemon: Background | null = null
 

@@ -12,7 +12,13 @@ export class Capture {
   }
 
   /** Starts tcpdump and waits until it listens. `filter` is a pcap expression; `snapLen` bytes of each packet are kept. */
-  static async start(lab: Lab, ns: Namespace, device: string, filter = '', snapLen = 200): Promise<Capture> {
+  static async start(
+    lab: Pick<Lab, 'dir'>,
+    ns: Pick<Namespace, 'name' | 'spawn'>,
+    device: string,
+    filter = '',
+    snapLen = 200,
+  ): Promise<Capture> {
     const path = `${lab.dir}/${ns.name}-${device}.pcap`
     const words = filter === '' ? [] : [filter]
     const process = ns.spawn([
@@ -36,7 +42,7 @@ export class Capture {
   }
 
   /** Ends the capture; the packets as tcpdump prints them, a line each, with their time since the first. */
-  async stop(ns: Namespace): Promise<string[]> {
+  async stop(ns: Pick<Namespace, 'ok'>): Promise<string[]> {
     await this.process.stop('SIGINT')
     const { stdout } = await ns.ok(['tcpdump', '-nn', '-ttttt', '-r', this.path])
     return stdout.split('\n').filter((line) => line !== '')
