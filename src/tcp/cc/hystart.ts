@@ -15,6 +15,9 @@ const NONE = 1e12
  *
  *     slow start --RTT of this round >= last + threshold--> conservative --5 rounds--> congestion avoidance
  *          ^-------------- RTT below the baseline --------------+
+ *
+ * Deviation: the five rounds end early once the round trip has doubled. A window's worth of packets stands in the queue by then, so the
+ * path is full, and five rounds that each last longer only fill it further: for seconds, where buffers are large.
  */
 export class HyStart {
   /** Delivered bytes at which the current round ends. */
@@ -23,6 +26,8 @@ export class HyStart {
   private currentMinUs = NONE
   private samples = 0
   private baselineUs = NONE
+  /** Smallest of all. */
+  private floorUs = NONE
   private rounds = 0
   isConservative = false
 
@@ -34,14 +39,16 @@ export class HyStart {
     if (deliveredTotal >= this.roundEnd && this.startRound(sentTotal)) return true
     if (rttUs < 0) return false
     this.currentMinUs = Math.min(this.currentMinUs, rttUs)
+    this.floorUs = Math.min(this.floorUs, rttUs)
     this.samples++
     if (this.samples < MIN_SAMPLES || this.lastMinUs === NONE) return false
     if (this.isConservative) {
       if (this.currentMinUs < this.baselineUs) {
         this.isConservative = false
         this.baselineUs = NONE
+        return false
       }
-      return false
+      return this.currentMinUs >= this.floorUs + Math.max(this.floorUs, MAX_RTT_THRESH_US)
     }
     const thresh = Math.max(MIN_RTT_THRESH_US, Math.min(this.lastMinUs / RTT_DIVISOR, MAX_RTT_THRESH_US))
     if (this.currentMinUs >= this.lastMinUs + thresh) {

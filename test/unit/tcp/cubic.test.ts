@@ -144,5 +144,7 @@ t.test('rfc9406: a rising RTT ends slow start, jitter does not', (t) => {
     -1,
     'one round only: taken back from the conservative phase',
   )
+  const doubled = run((r) => 50_000 * 1.25 ** Math.max(0, r - 5))
+  t.ok(doubled >= 7 && doubled <= 9, `the round trip has doubled: left in round ${doubled}, not five after the first sign`)
   t.end()
 })
