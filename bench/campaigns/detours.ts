@@ -65,7 +65,9 @@ async function measure(evaluation: Evaluation, topology: string, row: string, tr
   await evaluation.lab.stats({ reset: true })
   for (let i = 0; i < trials; i++) {
     for (const [name, kinds] of MECHANISMS) {
-      if (kinds !== null) await evaluation.useDetours(kinds)
+      // Without the daemon in the baseline: what an ended iperf3 left in its buffers would still be on its way.
+      if (kinds === null) await evaluation.stopDaemon()
+      else await evaluation.useDetours(kinds)
       const joins = counter(await evaluation.serverCounters(), 'MPTcpExtMPJoinAckRx')
       values.get(name)?.push(await evaluation.upload(kinds === null ? SERVER : VIA_DAEMON, seconds))
       const more = counter(await evaluation.serverCounters(), 'MPTcpExtMPJoinAckRx') - joins
