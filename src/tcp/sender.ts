@@ -18,6 +18,9 @@ const PACE_SLACK_US = 500
 /** Shorter paths are not paced by timers: a timer is too coarse for them. */
 const PACING_RTT_US = 2 * US_PER_MS
 
+/** Congestion control of a sender that is silent for that long (and an RTO, RFC 5681 §4.1) is let go of: it will begin anew in any case. */
+const REST_US: Micros = 10 * US_PER_S
+
 const report = new AckReport()
 const sample = new AckSample()
 
@@ -25,10 +28,12 @@ const sample = new AckSample()
 export class Sender {
   readonly cfg: TcpConfig
   readonly rtt = new RttEstimator()
-  /** Exists from the first transmission on: an idle connection that never sent needs none. */
+  /** Exists while it is needed: not before the first transmission, nor after a pause. */
   private control: CongestionController | null = null
-  /** Window of a connection that has not sent yet, in bytes. */
+  /** Window to begin with, at first and after a pause, in bytes. */
   initialWindow: number
+  /** And the threshold that was learnt before the pause (RFC 2861 §3.1 keeps it). */
+  private restSsthresh = SSTHRESH_MAX
   sndUna: SeqOff = 0
   sndNxt: SeqOff = 0
   /** Right edge of the peer's window; may move left when the peer shrinks it. */
@@ -57,7 +62,10 @@ export class Sender {
   }
 
   get cc(): CongestionController {
-    if (this.control === null) this.control = this.cfg.congestion(this.initialWindow)
+    if (this.control === null) {
+      this.control = this.cfg.congestion(this.initialWindow)
+      if (this.restSsthresh < SSTHRESH_MAX) this.control.ssthresh = this.restSsthresh
+    }
     return this.control
   }
 
@@ -66,7 +74,7 @@ export class Sender {
   }
 
   get ssthresh(): number {
-    return this.control === null ? SSTHRESH_MAX : this.control.ssthresh
+    return this.control === null ? this.restSsthresh : this.control.ssthresh
   }
 
   /** Bytes sent and not acknowledged. */
@@ -427,6 +435,19 @@ export class Sender {
     if (this.flight === null && this.lastSentMs > 0 && now - this.lastSentMs * US_PER_MS > this.rtt.rtoUs(this.cfg)) {
       this.cc.onIdle(this.initialWindow)
     }
+  }
+
+  /** When nothing was sent for so long that congestion control can be let go of; NEVER: there is nothing to let go of. */
+  get restAt(): Micros {
+    if (this.flight !== null || this.control === null || !this.control.isForgetful) return NEVER
+    return this.lastSentMs * US_PER_MS + Math.max(REST_US, this.rtt.rtoUs(this.cfg))
+  }
+
+  /** Lets go of it; the window afterwards is no larger than before. */
+  rest(): void {
+    this.initialWindow = Math.min(this.initialWindow, this.cwnd)
+    this.restSsthresh = this.ssthresh
+    this.control = null
   }
 
   /** Gives the scoreboard back; the endpoint is closed. */

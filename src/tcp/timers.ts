@@ -15,7 +15,7 @@ const ASK_MIN_US: Micros = 1 * US_PER_S
 export function nextTimeout(ep: TcpEndpoint): Micros {
   const { snd } = ep
   const at = Math.min(snd.rexmitAt, ep.rcv.delackAt, snd.flightTimeout, ep.ext.nextTimeout())
-  return Math.min(at, snd.rexmitAt === NEVER ? keepaliveAt(ep) : giveUpAt(ep))
+  return snd.rexmitAt === NEVER ? Math.min(at, keepaliveAt(ep), snd.restAt) : Math.min(at, giveUpAt(ep))
 }
 
 export function onTimeout(ep: TcpEndpoint, now: Micros): void {
@@ -27,6 +27,7 @@ export function onTimeout(ep: TcpEndpoint, now: Micros): void {
   if (ep.ext.nextTimeout() <= now) ep.ext.onTimeout(now)
   if (snd.flightTimeout <= now && snd.onFlightTimeout(ep.mss, ep.ext, now)) ep.bits |= DUE_TLP
   if (snd.rexmitAt === NEVER) {
+    if (snd.restAt <= now) snd.rest()
     if (keepaliveAt(ep) <= now) askIfAlive(ep)
   } else if (giveUpAt(ep) <= now) ep.finish(st.CAUSE_TIMEOUT)
   if (snd.rexmitAt > now) return

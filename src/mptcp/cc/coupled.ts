@@ -49,6 +49,7 @@ export abstract class CoupledController implements CongestionController {
   cwnd: number
   ssthresh = SSTHRESH_MAX
   pacingBps = 0
+  readonly isForgetful = false
   readonly ownsRecovery = false
   /** Smoothed round trip as of the last ACK, 0: no ACK yet, the others do not count this one. */
   rttUs: Micros = 0

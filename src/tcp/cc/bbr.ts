@@ -35,6 +35,7 @@ export class Bbr implements CongestionController {
   /** BBR has none; kept for the views of others. */
   ssthresh = SSTHRESH_MAX
   pacingBps = 0
+  readonly isForgetful = false
   readonly ownsRecovery = true
   private state = STARTUP
   private pacingGain = HIGH_GAIN

@@ -43,6 +43,8 @@ export interface CongestionController {
   pacingBps: number
   /** The controller sets cwnd during fast recovery too; otherwise proportional rate reduction does. */
   readonly ownsRecovery: boolean
+  /** What it knows beyond `ssthresh` is of no use after a pause: the sender may drop it then and make another. */
+  readonly isForgetful: boolean
   /** Data was delivered outside of fast recovery. `s` is valid during the call only. */
   onAck(s: AckSample, now: Micros): void
   /** Entering fast recovery: one congestion event per window of data (RFC 5681 §3.2). */

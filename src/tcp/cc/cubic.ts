@@ -14,6 +14,7 @@ export class Cubic implements CongestionController {
   cwnd: number
   ssthresh = SSTHRESH_MAX
   pacingBps = 0
+  readonly isForgetful = true
   readonly ownsRecovery = false
   private readonly start = new HyStart()
   /** Window before the last reduction (segments), 0: no congestion event yet. */

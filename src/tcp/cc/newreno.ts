@@ -6,6 +6,7 @@ class NewReno implements CongestionController {
   cwnd: number
   ssthresh = SSTHRESH_MAX
   pacingBps = 0
+  readonly isForgetful = true
   readonly ownsRecovery = false
   /** Bytes acknowledged towards the next increase of one MSS. */
   private credit = 0

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { NEVER } from '../../../src/base/time.js'
 import { newReno } from '../../../src/tcp/cc/newreno.js'
 import { CWND_MAX } from '../../../src/tcp/cc/controller.js'
 import { tcpConfig } from '../../../src/tcp/config.js'
@@ -182,3 +183,24 @@ function sampleOf(delivered: number) {
   }
 }
 t.end()
+
+t.test('rfc2861 3.1: after a pause the controller is let go of; the threshold stays, the window begins no larger than it was', (t) => {
+  const d = Dialogue.connected(t, { cfg: { initialWindow: 10 } }, 'win 65535 mss 1000')
+  d.write(1000)
+  d.take()
+  d.on('[.] 1 ack 1001')
+  d.ep.snd.cc.ssthresh = 5_000
+  d.ep.snd.cc.cwnd = 4_000
+  const before = d.ep.snd.cc
+  d.elapse(9 * S)
+  t.equal(d.ep.snd.cc, before, 'not after a short one')
+  d.elapse(2 * S)
+  t.equal(d.ep.nextTimeout(), NEVER)
+  t.equal(d.ep.cwnd, 4_000)
+  t.equal(d.ep.ssthresh, 5_000)
+  d.write(30_000)
+  t.equal(d.take().length, 4)
+  t.not(d.ep.snd.cc, before)
+  t.equal(d.ep.snd.cc.ssthresh, 5_000)
+  t.end()
+})
