@@ -109,7 +109,7 @@ export class Recovery {
     this.recoverAt = flight.end
     this.isLossRecovery = true
     this.isBlind = false
-    this.isFrto = true
+    this.isFrto = isFirst // RFC 5682 §2.1 step 1: a second timeout in the same recovery is a conventional one
     this.frtoNew = 0
     this.dupAcks = 0
     this.probeAt = NEVER

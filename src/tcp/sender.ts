@@ -273,8 +273,11 @@ export class Sender {
     if (report.isReordered) this.reorder = withReorderingSeen(this.reorder)
     if (report.dsackLen > 0) this.reorder = recovery.onDsack(this.reorder, this.sndUna, this.sndNxt)
 
+    const wasFrto = recovery.isFrto
     if (recovery.isSpurious(report, echoMs) || recovery.isFrtoSpurious(report, echoMs, this.sndUna, this.sndNxt, isDup))
       recovery.undo(flight, this.cc, now)
+    // RFC 5682 §2.1 step 3a: three segments. Without SACK the two new ones stay in flight until what is lost was repeated
+    else if (wasFrto && !recovery.isFrto && isDup && this.sndNxt > recovery.recoverAt) this.cc.cwnd = Math.max(this.cc.cwnd, 3 * mss)
     if (!recovery.isOpen && this.sndUna >= recovery.recoverAt) {
       recovery.leave(this.cc, mss, now)
       if (report.dsackLen === 0) this.reorder = aged(this.reorder)
