@@ -53,6 +53,9 @@ export class EngineCounters {
   TcpExtListenDrops = 0
   /** SYN cookies (RFC 4987): sent, brought back, brought back wrong or too late. */
   TcpExtTCPReqQFullDoCookies = 0
+  /** The server took data from our SYN (RFC 7413); did not, although it had given a cookie. */
+  TcpExtTCPFastOpenActive = 0
+  TcpExtTCPFastOpenActiveFail = 0
   TcpExtSyncookiesSent = 0
   TcpExtSyncookiesRecv = 0
   TcpExtSyncookiesFailed = 0
@@ -72,6 +75,8 @@ export class EngineCounters {
   /** Relays that passed a reset on, in either direction. */
   EngineRelayResetByServer = 0
   EngineRelayResetByApplication = 0
+  /** Relays whose application had ended and whose server took nothing any more: reset. */
+  EngineRelayOrphans = 0
   /** Bugs: an invariant broke or something threw; that connection was reset. */
   EngineInternalErrors = 0
   /** Turns, and those that a blocked device cut short. */

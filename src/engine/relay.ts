@@ -21,6 +21,12 @@ const HELD_GRACE_US = 8 * US_PER_S
 const DRAIN_US = 5 * US_PER_S
 
 /**
+ * The application has closed and is gone; what it wrote last is on its way. A server that takes none of it for so long never will (about as
+ * long as Linux keeps an orphaned socket, tcp_orphan_retries).
+ */
+const ORPHAN_US = 60 * US_PER_S
+
+/**
  * One intercepted connection: the application's TCP connection and the MPTCP connection to its destination, back to back on two
  * shared queues. Nothing is copied between the legs, and nothing else buffers: a queue that is full closes the window of the
  * leg that fills it.
@@ -53,6 +59,9 @@ export class Relay implements Owner, HeldSyn {
   private resetAt: Micros = NEVER
   readonly control: PathControl
   private repeatedAt: Micros
+  /** When a connection without application is given up unless the server has taken more than `orphanBase` by then; NEVER: it has one. */
+  private orphanAt: Micros = NEVER
+  private orphanBase = 0
   /** Code of the last ICMP error for the connecting leg, -1: none. */
   private icmpCode = -1
   /** The application's entry in the flow table; it knows the DSCP that the application asks for. */
@@ -156,7 +165,24 @@ export class Relay implements Owner, HeldSyn {
     // Its tuple must be free for the application's next connection, whatever the other leg still has to do.
     this.engine.release(app)
     this.app = null
+    this.orphan(now)
     return false
+  }
+
+  private orphan(now: Micros): void {
+    this.orphanAt = this.isConnClosed ? NEVER : now + ORPHAN_US
+    this.orphanBase = this.queues.up.base
+  }
+
+  private onOrphanTimeout(now: Micros): void {
+    if (this.queues.up.base > this.orphanBase) {
+      this.orphan(now)
+      return
+    }
+    this.orphanAt = NEVER
+    if (this.isConnClosed) return
+    this.engine.counters.EngineRelayOrphans++
+    this.conn.abort(now)
   }
 
   private onAppClosed(app: TcpEndpoint, tx: TxRing, now: Micros): void {
@@ -206,13 +232,14 @@ export class Relay implements Owner, HeldSyn {
 
   nextTimeout(): Micros {
     const legs = Math.min(this.conn.nextTimeout(), this.app === null ? NEVER : this.app.nextTimeout())
-    return Math.min(legs, this.resetAt, this.givenUpAt, this.control.nextTimeout())
+    return Math.min(legs, this.resetAt, this.givenUpAt, this.orphanAt, this.control.nextTimeout())
   }
 
   onTimeout(now: Micros): void {
     if (this.conn.nextTimeout() <= now) this.conn.onTimeout(now)
     if (this.app !== null && this.app.nextTimeout() <= now) this.app.onTimeout(now)
     if (this.givenUpAt <= now) this.onGone(now)
+    if (this.orphanAt <= now) this.onOrphanTimeout(now)
   }
 
   get isEstablished(): boolean {

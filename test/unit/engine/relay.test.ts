@@ -197,6 +197,44 @@ t.test('an application that does not read closes the window towards the server; 
   t.end()
 })
 
+t.test('what an application left when it ended is brought to a server that was slow', (t) => {
+  const world = new World({ sendBuffer: 512 << 10 })
+  const app = world.connect(5000)
+  world.settle()
+  const server = serverOf(world)
+  server.isReading = false
+  app.send(bytes(300_000))
+  app.end()
+  server.end()
+  world.advance(50 * US_PER_S)
+  t.equal(app.ep.cause, st.CAUSE_FIN, 'the application is done')
+  t.equal(world.engine.connections.size, 1, 'positive control: the server has not taken all')
+  server.isReading = true
+  world.advance(200 * US_PER_S)
+  t.equal(Buffer.compare(Uint8Array.from(server.received), bytes(300_000)), 0)
+  t.equal(world.engine.counters.EngineRelayOrphans, 0)
+  isIdle(t, world)
+  t.end()
+})
+
+t.test('a server that takes nothing more of an application that has ended is reset after a minute', (t) => {
+  const world = new World({ sendBuffer: 512 << 10 })
+  const app = world.connect(5000)
+  world.settle()
+  const server = serverOf(world)
+  server.isReading = false
+  app.send(bytes(300_000))
+  app.end()
+  server.end()
+  world.advance(50 * US_PER_S)
+  t.equal(world.engine.connections.size, 1)
+  world.advance(80 * US_PER_S)
+  t.equal(world.engine.counters.EngineRelayOrphans, 1)
+  t.equal(server.ep.cause, st.CAUSE_RESET)
+  isIdle(t, world)
+  t.end()
+})
+
 t.test('a blocked device stops the pump and loses nothing', (t) => {
   const world = new World()
   const app = world.connect(5000)
