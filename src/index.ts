@@ -75,6 +75,11 @@ export interface ConnectOptions {
   readonly host: string
   /** 1-65535. */
   readonly port: number
+  /**
+   * TCP Fast Open (RFC 7413): what is written at once, before 'connect', travels in the SYN of all connections but the first to a server,
+   * which asks for the cookie. The network may repeat a SYN: only for requests that may be carried out twice. Default false.
+   */
+  readonly fastOpen?: boolean
 }
 
 /** An MPTCP stack of this program's own, over a packet device. */
@@ -154,11 +159,11 @@ function managerOf(choice: keyof typeof PATH_MANAGERS | PathScript): PathManager
   return typeof choice === 'function' ? scripted(choice) : PATH_MANAGERS[choice]
 }
 
-function open(engine: Engine, loop: EngineLoop, { host, port }: ConnectOptions): MptcpStream {
+function open(engine: Engine, loop: EngineLoop, { host, port, fastOpen = false }: ConnectOptions): MptcpStream {
   if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new MptcpError('ERR_PORT', `port ${port} is not in 1-65535`)
   const stream = new MptcpStream(engine)
   const start = (address: string) => {
-    if (!stream.destroyed) stream.open(parseAddress(address), port, loop.clock.now())
+    if (!stream.destroyed) stream.open(parseAddress(address), port, loop.clock.now(), fastOpen)
   }
   const families = engine.config.stackAddresses.map((s) => (s.address.isV4 ? 4 : 6))
   resolve(host, families)

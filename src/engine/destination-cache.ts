@@ -1,7 +1,8 @@
-import type { IpAddress } from '../base/address.js'
+import type { IpAddress, Tuple } from '../base/address.js'
 import { type Micros, US_PER_S } from '../base/time.js'
 import type { MptcpConnection } from '../mptcp/connection.js'
 import { FB_PLAIN_SYN } from '../mptcp/fallback.js'
+import { FAST_OPEN_NONE, type FastOpenOutcome, FastOpenCookies } from './fast-open.js'
 
 /** How long MP_CAPABLE is left out after the first black hole; doubled with each further one in a row. */
 const FIRST_US: Micros = 30 * US_PER_S
@@ -28,6 +29,7 @@ interface BlackHole {
  */
 export class DestinationCache {
   private readonly holes = new Map<string, BlackHole>()
+  private readonly fastOpen = new FastOpenCookies()
 
   /** Destinations that are remembered. */
   get size(): number {
@@ -41,10 +43,20 @@ export class DestinationCache {
     return now < hole.until ? 0 : Math.min(1, tries)
   }
 
-  /** The handshake of a connection that was opened from here has succeeded. */
-  onEstablished(conn: MptcpConnection, now: Micros): void {
+  /** For `MptcpConnection.connect`: a Fast Open cookie, an empty one to ask for one, null: not now. */
+  fastOpenCookie(remote: IpAddress, now: Micros): Uint8Array | null {
+    return this.fastOpen.cookieFor(remote, now)
+  }
+
+  /** The handshake of a connection that was opened from here has succeeded. What became of Fast Open on it is returned. */
+  onEstablished(conn: MptcpConnection, now: Micros): FastOpenOutcome {
     const tuple = conn.firstTuple
-    if (tuple === null) return
+    if (tuple === null) return FAST_OPEN_NONE
+    this.noteCapable(conn, tuple, now)
+    return this.fastOpen.onEstablished(conn, tuple.remote, now)
+  }
+
+  private noteCapable(conn: MptcpConnection, tuple: Tuple, now: Micros): void {
     const key = keyOf(tuple.remote, tuple.remotePort)
     if (conn.isMptcp) this.holes.delete(key)
     if (conn.fallbackReason !== FB_PLAIN_SYN) return

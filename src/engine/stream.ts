@@ -11,6 +11,7 @@ import type { KeyMaterial } from '../mptcp/keys.js'
 import type { MptcpOptions } from '../wire/mptcp-options.js'
 import type { Listener } from './acceptor.js'
 import type { Engine } from './engine.js'
+import { FAST_OPEN_REFUSED, FAST_OPEN_TAKEN } from './fast-open.js'
 import { isSpent, releaseSubflows } from './leg.js'
 import { PathControl } from './path-control.js'
 import { TunedQueues } from './queue-tuner.js'
@@ -70,8 +71,11 @@ export class MptcpStream extends Duplex implements Owner {
     this.conn = new MptcpConnection(engine.env, engine.config.mptcp, this.sendQueue, this.recvQueue)
   }
 
-  /** Begins to connect. @throws {MptcpError} ERR_MPTCP_NO_PATH */
-  open(remote: IpAddress, remotePort: number, now: Micros): void {
+  /**
+   * Begins to connect. @param isFastOpen what was written before travels in the SYN when the server has given a cookie (RFC 7413)
+   * @throws {MptcpError} ERR_MPTCP_NO_PATH
+   */
+  open(remote: IpAddress, remotePort: number, now: Micros, isFastOpen = false): void {
     const { engine } = this
     const path = engine.config.paths[0]
     const tuple = path === undefined ? null : engine.env.openFlow(path, remote, remotePort, now)
@@ -83,7 +87,8 @@ export class MptcpStream extends Duplex implements Owner {
     engine.env.adopt(this.conn, this)
     engine.connections.add(this)
     this.control = new PathControl(engine, this.conn, remote, remotePort, now)
-    this.conn.connect(path, tuple, now, engine.destinations.capableTries(remote, remotePort, engine.config.mptcp.capableTries, now))
+    const tries = engine.destinations.capableTries(remote, remotePort, engine.config.mptcp.capableTries, now)
+    this.conn.connect(path, tuple, now, tries, isFastOpen ? engine.destinations.fastOpenCookie(remote, now) : null)
     this.control.tellConnect()
   }
 
@@ -166,7 +171,9 @@ export class MptcpStream extends Duplex implements Owner {
     if ((events & C_ESTABLISHED) !== 0) {
       this.isEstablished = true
       if (this.listener === null) {
-        this.engine.destinations.onEstablished(this.conn, now)
+        const outcome = this.engine.destinations.onEstablished(this.conn, now)
+        if (outcome === FAST_OPEN_TAKEN) this.engine.counters.TcpExtTCPFastOpenActive++
+        else if (outcome === FAST_OPEN_REFUSED) this.engine.counters.TcpExtTCPFastOpenActiveFail++
         process.nextTick(() => this.emit('connect'))
       } else this.onAccepted(this.listener)
     }

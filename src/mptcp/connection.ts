@@ -30,6 +30,8 @@ import { CoupledGroup } from './cc/coupled.js'
 import { bestSubflow, onLinger, onSubflowDown, stepClose } from './close.js'
 import { DataRtx } from './data-rtx.js'
 import { armDataTimer, giveUp, giveUpAt, onDataTimeout, onSubflowRto } from './data-timeout.js'
+import type { Packet } from '../wire/packet.js'
+import type { TcpOptions } from '../wire/tcp-options.js'
 import type { ConnectionEnv, MptcpConfig, SynHolder } from './env.js'
 import {
   FB_BLACK_HOLE,
@@ -117,6 +119,10 @@ export class MptcpConnection implements SchedulerView {
   isChecksummed: boolean
   /** SYNs with MP_CAPABLE before plain ones. */
   capableTries: number
+  /** Fast Open cookie that the peer gave, for the next connection to it; null: none. */
+  fastOpenCookie: Uint8Array | null = null
+  /** What the open was tried with: a cookie, an empty one (a request), or null: no Fast Open. */
+  fastOpenUsed: Uint8Array | null = null
   /** Flag C of the peer: no join may end at the initial address and port. */
   peerDeniesJoin = false
   /** Joins are allowed: active, a DATA_ACK was received; passive, a third ACK with our key (RFC 8684 §3.1). */
@@ -177,14 +183,26 @@ export class MptcpConnection implements SchedulerView {
   /**
    * Active open of the initial subflow by `path` from `tuple`, which the owner has allocated.
    * @param capableTries SYNs with MP_CAPABLE before plain ones; 0: none, it is known that they are not answered there
+   * @param cookie for Fast Open, as `TcpEndpoint.connect` takes it: with one, what stands in the send queue travels in the SYN
    */
-  connect(path: Path, tuple: Tuple, now: Micros, capableTries = this.cfg.capableTries): void {
+  connect(path: Path, tuple: Tuple, now: Micros, capableTries = this.cfg.capableTries, cookie: Uint8Array | null = null): void {
     this.capableTries = capableTries
     const s = this.addSubflow(path, true, null, this.opener(this.tcp, tuple, now))
     if (!this.cfg.isEnabled) fallBack(this, s, FB_DISABLED, now)
     else if (capableTries === 0) fallBack(this, s, FB_BLACK_HOLE, now)
     else if (!this.makeKey()) fallBack(this, s, FB_NO_TOKEN, now)
-    s.ep.connect(now)
+    this.fastOpenUsed = cookie
+    s.ep.connect(now, cookie)
+  }
+
+  /** Bytes of our SYN that the SYN/ACK acknowledged; to be asked in the turn in which the connection is established. */
+  get fastOpenTaken(): number {
+    return this.fastOpenUsed === null || this.fastOpenUsed.length === 0 ? 0 : (this.subflows[0]?.ep.bytesAcked ?? 0)
+  }
+
+  /** The SYN/ACK brings a Fast Open cookie. */
+  takeCookie(pkt: Packet, opts: TcpOptions): void {
+    this.fastOpenCookie = pkt.mem.slice(opts.fastOpenOff, opts.fastOpenOff + opts.fastOpenLen)
   }
 
   /** Passive open from a SYN with the MPTCP options `m`; plain TCP when they are not acceptable. */

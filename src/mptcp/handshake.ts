@@ -84,6 +84,11 @@ export function onCapableSynAck(s: Subflow, pkt: Packet, m: MptcpOptions, ackOff
   // no DATA_ACK can have come: the window of the SYN/ACK, which is never scaled, is the first data-level one
   c.becomeMptcp(new KeyMaterial(c.env.host.hash, m.keyHi, m.keyLo), pkt.window)
   s.phase = PHASE_UNCONFIRMED
+  // appendix B.2: what the SYN brought is before the data sequence space; what of it was not taken is ordinary data
+  s.fastOpenLen = ackOff - 1
+  s.nextSeq = ackOff
+  s.ackedSeq = ackOff
+  c.tx.shift = ackOff - 1
   return ON_CONTINUE
 }
 

@@ -45,6 +45,7 @@ export function readOptions(s: Subflow, pkt: Packet, opts: TcpOptions, segOff: S
   const phase = s.phase
   const m = opts.mptcp
   if (phase === PHASE_DEAD) return readLate(s, m)
+  if (opts.fastOpenLen > 0 && s.isActive && !s.isJoin) s.conn.takeCookie(pkt, opts)
   if (phase === PHASE_PLAIN) return readPlain(s, pkt, m, segOff, now)
   if ((pkt.flags & SYN) !== 0) {
     if (phase !== PHASE_SYN) return ON_CONTINUE

@@ -317,7 +317,7 @@ function writeData(s: Subflow, mem: Uint8Array, off: number, room: number, seqOf
     s.declaredSum = sum
   }
   let n: number
-  if (s.phase === PHASE_UNCONFIRMED && seq === 1 && data === 0) n = writeFirstData(s, mem, off, len, sum)
+  if (s.phase === PHASE_UNCONFIRMED && seq === 1 + s.fastOpenLen && data === 0) n = writeFirstData(s, mem, off, len, sum)
   else {
     let ack = dataAckLen(s)
     if (dssLen(ack, 8, c.isChecksummed) > room) ack = 0
@@ -370,7 +370,7 @@ function writeMapping(
   if (data < 0) return writeDss(mem, off, ack, ackHi, ackLo, 0, 0, 0, 0, 0, -1, false)
   const hi = dsnHiOf(own.idsnHi, own.idsnLo, data)
   const lo = dsnLoOf(own.idsnLo, data)
-  const ssn = seq | 0
+  const ssn = seq === 0 ? 0 : (seq - s.fastOpenLen) | 0 // 0: a DATA_FIN alone
   const sum = dataSum < 0 ? -1 : dssChecksum(dataSum, hi, lo, ssn, len)
   return writeDss(mem, off, ack, ackHi, ackLo, 8, hi, lo, ssn, len, sum, isFin)
 }
@@ -384,6 +384,6 @@ function writeInfinite(s: Subflow, mem: Uint8Array, off: number, seqOff: SeqOff,
   const hi = dsnHiOf(own.idsnHi, own.idsnLo, at)
   const lo = dsnLoOf(own.idsnLo, at)
   c.env.counters.InfiniteMapTx++
-  const n = writeDss(mem, off, 0, 0, 0, 8, hi, lo, s.infiniteSsn | 0, 0, c.isChecksummed ? 0 : -1, false)
+  const n = writeDss(mem, off, 0, 0, 0, 8, hi, lo, (s.infiniteSsn - s.fastOpenLen) | 0, 0, c.isChecksummed ? 0 : -1, false)
   return pad(mem, off, n)
 }

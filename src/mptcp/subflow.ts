@@ -91,6 +91,8 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   tx: TxMappings | null = null
   /** A copy of the flight, taken because it held up the send buffer. */
   retained: Retained | null = null
+  /** Bytes of ours that the SYN brought; subflow sequence numbers of mappings do not count them (RFC 8684 appendix B.2). */
+  fastOpenLen = 0
   /** SeqOff of the next new byte, and below which all is acknowledged. */
   nextSeq: SeqOff = 1
   ackedSeq: SeqOff = 1
@@ -339,6 +341,10 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
       const off = c.tx.streamOfSeq(seqOff)
       run.off = off
       run.len = Math.min(maxLen, c.sendQueue.readyEnd - off)
+    } else if (this.phase === PHASE_SYN) {
+      // Fast Open: the only data that a SYN can carry, outside of the data sequence space (RFC 8684 appendix B.2)
+      run.off = 0
+      run.len = Math.min(maxLen, c.sendQueue.readyEnd)
     } else {
       run.off = c.tx.streamOfData(this.grantOff)
       run.len = Math.min(maxLen, this.grantLen, GRANT_MAX)

@@ -98,6 +98,8 @@ export class Handshake {
   firstSentAt: Micros = -1
   /** Client Fast Open (RFC 7413 §4.1): null: none; empty: cookie request; 4-16 bytes: cookie, data travels in the SYN. */
   fastOpenCookie: Uint8Array | null = null
+  /** Payload bytes that our SYN carried. They are in no flight: what the SYN/ACK does not cover counts as never sent. */
+  fastOpenLen = 0
   /** Our SYN offered these; passive endpoints answer with what the peer's offered. */
   readonly peer: Negotiated | null
   /** The peer's SYN had a window scale (passive side). */

@@ -3,7 +3,7 @@ import { type Micros, NEVER, US_PER_MS, US_PER_S } from '../base/time.js'
 import type { Packet } from '../wire/packet.js'
 import { unwrap } from '../wire/seq.js'
 import { ACK, CWR, ECE, RST, SYN } from '../wire/tcp.js'
-import { TcpOptions } from '../wire/tcp-options.js'
+import type { TcpOptions } from '../wire/tcp-options.js'
 import { DUE_RST, ECN_OK, ONLY_SYNACK } from './bits.js'
 import type { TcpEndpoint } from './endpoint.js'
 import { KIND_SYN, KIND_SYNACK, ON_CONTINUE, ON_RESET, Run, type SeqOff } from './extension.js'
@@ -12,15 +12,13 @@ import { closeSegment, echoedMs, openOptionLen, openSyn, TS_LEN } from './segmen
 import * as st from './state.js'
 
 const run = new Run()
-/** Stands for a segment without options. */
-const NO_OPTIONS = new TcpOptions()
 
 /** RFC 9293 §3.10.7.3. */
 export function onSynSent(ep: TcpEndpoint, pkt: Packet, opts: TcpOptions, now: Micros): boolean {
   const ackOff = unwrap(1, ep.iss, pkt.ack)
   const hasAck = (pkt.flags & ACK) !== 0
   const isRst = (pkt.flags & RST) !== 0
-  if (hasAck && (ackOff < 1 || ackOff > Math.max(1, ep.snd.sndNxt))) return isRst
+  if (hasAck && (ackOff < 1 || ackOff > 1 + (ep.hs?.fastOpenLen ?? 0))) return isRst
   if (isRst) {
     if (hasAck) {
       ep.ext.onReset(opts, now)
@@ -90,16 +88,20 @@ export function establish(ep: TcpEndpoint, opts: TcpOptions, ackOff: SeqOff, now
   if (ep.snd.sndUna < 1) ep.snd.sndUna = 1
   if (ep.snd.sndNxt < 1) ep.snd.sndNxt = 1
   ep.snd.rtt.backoff = 0
-  if (ep.snd.flight === null) {
-    ep.snd.rexmitAt = NEVER
-    return
-  }
-  // Fast Open: what the SYN/ACK does not cover was not taken and goes again as ordinary data (RFC 7413 §4.2.2)
-  if (ackOff > 1) {
-    ep.snd.onAck(ackOff, NO_OPTIONS, ep.iss, false, -1, ep.mss, ep.ext, now)
-    ep.source.acked(ackOff, now)
-  }
-  ep.snd.onMssChange(0)
+  ep.snd.rexmitAt = NEVER
+  if (ackOff > 1) takeFastOpen(ep, ackOff, now)
+}
+
+/**
+ * The SYN/ACK covers data of our SYN (RFC 7413 §4.2.2): all before `ackOff` counts as sent and acknowledged in this instant. The rest was not
+ * taken; it is new data, which MPTCP maps as such (RFC 8684 appendix B.3).
+ */
+function takeFastOpen(ep: TcpEndpoint, ackOff: SeqOff, now: Micros): void {
+  const len = ackOff - 1
+  if (ep.source.prepare(1, len, now, run)) ep.source.commit(1, run, len, now)
+  ep.snd.sndUna = ackOff
+  ep.snd.sndNxt = ackOff
+  ep.source.acked(ackOff, now)
 }
 
 /** What the handshake tells about the path. */
@@ -149,18 +151,11 @@ export function sendSyn(ep: TcpEndpoint, tx: TxRing, hs: Handshake, now: Micros)
 /** RFC 7413 §4.2.1: with a cookie the SYN carries data. */
 function addFastOpenData(ep: TcpEndpoint, tx: TxRing, hs: Handshake, now: Micros): number {
   if (hs.fastOpenCookie === null || hs.fastOpenCookie.length === 0 || ep.state !== st.SYN_SENT) return 0
-  if (ep.snd.sndNxt < 1) {
-    ep.snd.sndUna = 1
-    ep.snd.sndNxt = 1
-  }
   const max = mssLimit(ep) - openOptionLen()
-  if (max <= 0 || ep.source.pending() === 0 || !ep.source.prepare(1, max, now, run) || run.queue === null) return 0
+  if (max <= 0 || !ep.source.prepare(1, max, now, run) || run.queue === null) return 0
   const n = Math.min(run.len, max)
   run.queue.tx(run.off, n, tx)
-  const rexmitAt = ep.snd.rexmitAt
-  ep.snd.onSent(n, ep.mss, now)
-  ep.snd.rexmitAt = rexmitAt // the SYN's own timer
-  ep.source.commit(1, run, n, now)
+  hs.fastOpenLen = n
   return n
 }
 

@@ -1,0 +1,95 @@
+import t from 'tap'
+import { readI32, writeI32 } from '../../../src/base/bytes.js'
+import { MptcpConnection } from '../../../src/mptcp/connection.js'
+import { StreamQueue } from '../../../src/base/stream-queue.js'
+import { path } from '../../../src/pathmgr/path.js'
+import { HAS_CAPABLE, HAS_DSS } from '../../../src/wire/mptcp-options.js'
+import { SYN } from '../../../src/wire/tcp.js'
+import { DROP, Link, PASS, PORT, pattern, type Seen, SERVER } from './harness.js'
+
+const COOKIE = Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8)
+const SEQ = 4
+const ACK_FIELD = 8
+
+/** Adds to a sequence number of the packet's TCP header. */
+function shiftNumber(p: Seen, field: number, by: number): void {
+  const at = p.pkt.l4Off + field
+  writeI32(p.bytes, at, (readI32(p.bytes, at) + by) | 0)
+}
+
+/** A client whose SYN has the first bytes of `data` with it, of which the server takes `taken`: the box keeps those from our own server. */
+function open(data: Uint8Array, taken: number, checksum: boolean, isEnabled = true): Link {
+  const link = new Link({ client: { checksum }, server: { isEnabled } })
+  const { client } = link
+  const c = new MptcpConnection(
+    client,
+    client.cfg,
+    new StreamQueue(client.arena, client.capacity),
+    new StreamQueue(client.arena, client.capacity),
+  )
+  client.conn = c
+  client.write(data)
+  const p = path()
+  const tuple = client.openFlow(p, SERVER, PORT)
+  if (tuple === null) throw new Error('no flow')
+  c.connect(p, tuple, link.now, 3, COOKIE)
+  link.filter = (seen) => {
+    if (!seen.fromClient) shiftNumber(seen, ACK_FIELD, taken)
+    else if ((seen.pkt.flags & SYN) === 0) shiftNumber(seen, SEQ, -taken)
+    return PASS
+  }
+  return link
+}
+
+t.test(
+  'rfc8684 B.2, B.3: what a SYN brought is outside of the data sequence space, what was not taken is mapped from its start',
+  async (t) => {
+    const data = pattern(5_000)
+    for (const checksum of [false, true]) {
+      for (const taken of [0, 1, 500, 1_400]) {
+        const link = open(data, taken, checksum)
+        t.ok(
+          link.run(5_000_000, () => link.client.c.sendQueue.isEmpty),
+          'everything is acknowledged at both levels',
+        )
+        const [syn] = link.seen as [Seen]
+        t.ok(syn.pkt.payLen >= 1_400 && syn.opts.fastOpenLen === COOKIE.length, 'the SYN has cookie and data')
+        t.equal(syn.opts.mptcp.present, HAS_CAPABLE)
+        t.ok(link.client.c.isMptcp && link.server.c.isMptcp)
+        t.equal(link.server.c.recvQueue.readyEnd, data.length - taken, 'the rest has come by mappings')
+        link.client.write(pattern(3_000, data.length))
+        t.ok(link.run(5_000_000, () => link.client.c.sendQueue.isEmpty))
+        link.server.write(pattern(100))
+        t.ok(link.run(1_000_000, () => link.client.hasReceived(pattern(100))))
+        const later = link.seen.find((p) => p.fromClient && p.pkt.payLen > 0 && (p.opts.mptcp.present & HAS_DSS) !== 0)
+        const first = link.seen.find((p) => p.fromClient && p.pkt.payLen > 0 && (p.pkt.flags & SYN) === 0)
+        t.equal((first?.opts.mptcp.present ?? 0) & HAS_CAPABLE, HAS_CAPABLE, 'the first data shows the keys')
+        t.ok(later !== undefined && later.opts.mptcp.ssn >= 1)
+        link.client.c.sendQueue.setFin(link.client.c.sendQueue.readyEnd)
+        t.ok(
+          link.run(2_000_000, () => link.server.c.recvQueue.finAt === data.length + 3_000 - taken),
+          'and DATA_FIN',
+        )
+        for (const n of [link.client.counters, link.server.counters])
+          t.same([n.DSSNotMatching, n.DSSNoMatchTCP, n.DataCsumErr, n.DssFallback, n.MPCapableDataFallback], [0, 0, 0, 0, 0])
+      }
+    }
+  },
+)
+
+t.test(
+  'rfc7413 4.1.3, rfc8684 3.7: a SYN whose data is swallowed goes again without, and a plain server takes data all the same',
+  async (t) => {
+    const data = pattern(3_000)
+    const link = open(data, 0, false)
+    link.filter = (p) => ((p.pkt.flags & SYN) !== 0 && p.pkt.payLen > 0 ? DROP : PASS)
+    t.ok(link.run(10_000_000, () => link.server.hasReceived(data)))
+    t.equal(link.dropped, 1)
+    t.ok(link.client.c.isMptcp)
+
+    const plain = open(data, 700, false, false)
+    t.ok(plain.run(10_000_000, () => plain.client.c.sendQueue.isEmpty))
+    t.notOk(plain.client.c.isMptcp)
+    t.equal(plain.server.c.recvQueue.readyEnd, data.length - 700)
+  },
+)
