@@ -1,8 +1,8 @@
 import type { IpAddress } from '../base/address.js'
+import type { FlowTable } from '../base/flow-table.js'
 import type { Host } from '../base/host.js'
 import { type Micros, US_PER_MS } from '../base/time.js'
 import type { InitialNumbers } from '../tcp/isn.js'
-import type { FlowTable } from '../base/flow-table.js'
 import type { TimeWaits } from './time-waits.js'
 
 /** Ports that flows of the stack use. Unlike Linux's range, as wide as it goes: masquerading keeps a port unless it is taken. */
@@ -92,7 +92,8 @@ function coprime(n: number, count: number): number {
 }
 
 function gcd(a: number, b: number): number {
-  let [x, y] = [a, b]
+  let x = a
+  let y = b
   while (y !== 0) {
     const rest = x % y
     x = y

@@ -1,14 +1,23 @@
 import t from 'tap'
 import type { Tuple } from '../../../src/base/address.js'
+import { StreamQueue } from '../../../src/base/stream-queue.js'
 import { US_PER_S } from '../../../src/base/time.js'
+import type { Port } from '../../../src/engine/owner.js'
 import { MptcpServer } from '../../../src/engine/server.js'
 import type { MptcpStream } from '../../../src/engine/stream.js'
+import { TimeWaits } from '../../../src/engine/time-waits.js'
 import { mptcpConfig } from '../../../src/mptcp/env.js'
+import type { Subflow } from '../../../src/mptcp/subflow.js'
 import { tcpConfig } from '../../../src/tcp/config.js'
+import { TcpEndpoint } from '../../../src/tcp/endpoint.js'
+import { PlainFlow } from '../../../src/tcp/plain.js'
+import { TIME_WAIT } from '../../../src/tcp/state.js'
 import { ACK, FIN, PSH, RST, SYN } from '../../../src/wire/tcp.js'
-import { CLIENT, HOST, read, StackPair } from './stack-pair.js'
+import { CLIENT, HOST, read, SECOND, StackPair } from './stack-pair.js'
 import { segment } from './world.js'
 
+/** Tuple and places in the tables included. */
+const ENTRY_MAX = 450
 const LOCAL_PORT = 40_000
 const ONE_PORT = { portMin: LOCAL_PORT, portMax: LOCAL_PORT }
 
@@ -165,4 +174,75 @@ t.test('rfc1337: a RST does not end the wait; old data is acknowledged, a bare o
   t.equal((await hear(SYN, fin.seq - 100)).filter((text) => /Flags \[\.\]/.test(text)).length, 1, 'so is a SYN that is older')
   t.equal(pair.client.engine.counters.TcpExtTCPTimeWaitReused, 0)
   t.equal(pair.client.engine.timeWaits.size, 1)
+})
+
+t.test('rfc8684 3.3.3: in TIME-WAIT the DATA_ACK is repeated with the acknowledgement', async (t) => {
+  const pair = new StackPair({ client: ONE_PORT })
+  t.ok(await once(pair, listen(pair), false))
+  const tuple: Tuple = { local: HOST, localPort: 80, remote: CLIENT, remotePort: LOCAL_PORT }
+  pair.take()
+  pair.server.device.outgoing.push(segment(tuple, { flags: FIN | ACK, seq: 0, ack: 0 }))
+  await pair.settle()
+  t.match(pair.take()[1], /TS val.*dss ack/i)
+})
+
+t.test('rfc9293 3.6.1: a SYN that succeeds a subflow in TIME-WAIT leaves its connection alone', async (t) => {
+  const pair = new StackPair()
+  const streams = listen(pair)
+  const stream = pair.connect(80)
+  stream.write('x')
+  await pair.settle()
+  t.ok(stream.conn.addPath(SECOND, pair.now))
+  pair.client.engine.mark(stream)
+  await pair.settle()
+  const accepted = streams[0] as MptcpStream
+  const s = accepted.conn.subflows[1] as Subflow
+  t.ok(accepted.conn.closeSubflow(s))
+  pair.server.engine.mark(accepted)
+  await pair.settle()
+  t.equal(s.ep.state, TIME_WAIT, 'positive control')
+  const { remote, remotePort, local, localPort } = s.ep.tuple
+  const seq = (s.ep.irs + s.ep.rcvNxt + 1000) | 0
+  const syn = { local: remote, localPort: remotePort, remote: local, remotePort: localPort }
+  pair.take()
+  pair.client.device.outgoing.push(segment(syn, { flags: SYN, seq }))
+  await pair.settle()
+  t.match(pair.take()[1], /Flags \[S\.\]/)
+  t.equal(pair.server.engine.counters.TcpExtTCPTimeWaitReused, 1)
+  t.same([accepted.destroyed, accepted.conn.isClosed, accepted.conn.subflows.length], [false, false, 1])
+})
+
+t.test(`an entry takes at most ${ENTRY_MAX} bytes`, (t) => {
+  const N = 16_384
+  const gc = (globalThis as { gc?: () => void }).gc
+  if (gc === undefined) throw new Error('this test needs node --expose-gc (the test script sets it)')
+  const used = (): number => {
+    gc()
+    gc()
+    const { heapUsed, arrayBuffers } = process.memoryUsage()
+    return heapUsed + arrayBuffers
+  }
+  const { engine } = new StackPair().client
+  const queue = new StreamQueue(engine.arena, 1 << 20)
+  const flow = new PlainFlow(queue, queue)
+  const cfg = tcpConfig()
+  const fill = (waits: TimeWaits): void => {
+    for (let i = 0; i < N; i++) {
+      const tuple = { local: CLIENT, localPort: i, remote: HOST, remotePort: 80, tclass: 0 }
+      const ep = new TcpEndpoint(cfg, tuple, i * 77_777, flow, flow, flow)
+      ep.state = TIME_WAIT
+      ep.snd.rexmitAt = 60 * US_PER_S + i
+      waits.add(ep, engine.ports[0] as Port, 0)
+    }
+  }
+  fill(new TimeWaits(engine, N)) // warms up
+  const before = used()
+  const waits = new TimeWaits(engine, N)
+  fill(waits)
+  const each = (used() - before) / N
+  t.equal(waits.size, N)
+  t.comment(`${Math.round(each)} bytes each`)
+  t.ok(each <= ENTRY_MAX)
+  t.ok(each > 100, 'the measurement sees them at all')
+  t.end()
 })
