@@ -147,6 +147,8 @@ export class NatClient {
       // The detour may have lost it since: then it is there again before the join is repeated.
       const mayBeLost = mapping.isGranted && !mapping.isAsking && now - mapping.grantedAt > TRUSTED_US
       if (mayBeLost && this.wire.hasLeases && this.state !== 'down') this.ask([mapping], now)
+      // One datagram was lost already: the join must not wait for a third attempt.
+      else if (mapping.attempt > 0 && !mapping.isGranted) this.transmit([mapping], mapping.attempt, now)
     }
     if (mapping.uses === 0 && this.state === 'down') this.mappings.forget(mapping)
     return true

@@ -21,7 +21,7 @@ export const SERVER_DETOUR_DEVICE = 'net3'
  *
  *     client  wan3 10.99.3.1 === 10.99.3.2 near0  detour  far0 10.99.4.1 === 10.99.4.2 net3  server
  */
-export async function addDetourHost(t: Test, lab: Lab): Promise<Namespace> {
+export async function addDetourHost(t: Pick<Test, 'teardown'>, lab: Lab): Promise<Namespace> {
   // The name of a lab's namespace, so that what a killed run left is removed with it.
   const host = new Namespace(lab.client.name.replace(/client$/, 'detour'))
   await execOk(['ip', 'netns', 'add', host.name])

@@ -177,6 +177,26 @@ t.test('used again after a while: asked for once more, so that a mapping that wa
   tt.equal(pair.sentAt.length, sent, 'nothing is asked of a detour that is down')
 })
 
+t.test('a join while the request was repeated in vain: it is repeated with it, in the same row', async (tt) => {
+  const pair = upPair()
+  let n = 0
+  pair.drop = (direction) => direction === 'up' && n++ < 2
+  const from = pair.now
+  pair.connect(1)
+  const sent = pair.sentAt.length - 1
+  const [id] = pair.paths.keys()
+  pair.run(40 * MS)
+  pair.use(id as number, 1)
+  pair.run(21 * MS)
+  tt.equal(pair.dropped, 2)
+  tt.equal(pair.daemon.live(), 1, 'a round trip later it is there')
+  pair.run(200 * MS)
+  tt.same(
+    pair.sentAt.slice(sent).map((at) => (at - from) / MS),
+    [0, 30, 40],
+  )
+})
+
 t.test('a deletion that is lost is repeated', async (tt) => {
   const pair = upPair()
   pair.connect(1)
