@@ -13,6 +13,7 @@ import {
   HAS_REMOVE_ADDR,
   type MptcpOptions,
   RST_MIDDLEBOX,
+  RST_UNSPECIFIED,
   RST_MPTCP_ERROR,
 } from '../wire/mptcp-options.js'
 import type { Packet } from '../wire/packet.js'
@@ -193,7 +194,7 @@ export function isFastclose(s: Subflow, m: MptcpOptions): boolean {
 function readFastclose(s: Subflow, m: MptcpOptions, now: Micros): OptionsVerdict {
   if (!isFastclose(s, m)) return ON_CONTINUE
   s.conn.onFastclose(s, now)
-  return ON_RESET
+  return s.refuse(RST_UNSPECIFIED)
 }
 
 /** The peer found a wrong checksum: RFC 8684 §3.7. */
@@ -251,7 +252,8 @@ function readDss(s: Subflow, pkt: Packet, m: MptcpOptions, segOff: SeqOff, now: 
   } else data = dataOffOf32(remote.idsnLo, c.rcv.dataAck, m.dsnLo)
   // §3.3: negotiated but absent, or present but not negotiated
   if (m.dssChecksum >= 0 !== c.isChecksummed) return s.refuse(RST_MPTCP_ERROR)
-  if (m.dataLen === 0) return readInfinite(s, now)
+  // §3.7: the infinite mapping comes with the data that it is for; Linux takes no notice of others either
+  if (m.dataLen === 0) return pkt.payLen > 0 ? readInfinite(s, now) : ON_CONTINUE
   if (data < 0) {
     c.env.counters.BadOption++
     return ON_CONTINUE

@@ -13,6 +13,9 @@ export const CWR_DUE = 64
 /** Nothing but the SYN/ACK was received yet: pure ACKs repeat the third ACK. */
 export const ONLY_SYNACK = 4
 
+/** The RST answers a segment: it goes without timestamps, as from a socket that is gone (Linux tcp_v4_send_reset). */
+export const BARE_RST = 128
+
 /** RFC 3168 §5: the two low bits of the traffic class. */
 export const ECN_MASK = 3
 export const ECN_ECT0 = 2

@@ -7,7 +7,7 @@ import { seqOf, unwrap } from '../wire/seq.js'
 import { CWR, ECE, FIN, RST, SYN } from '../wire/tcp.js'
 import type { TcpOptions } from '../wire/tcp-options.js'
 import { classify, SEG_ACCEPT, SEG_CHALLENGE, SEG_OUTSIDE, SEG_RESET, SEG_STRAY } from './acceptability.js'
-import { DUE_RST, DUE_PROBE, DUE_TLP, ECN_OK, ECE_DUE, CWR_DUE, ONLY_SYNACK, ECN_MASK, ECN_CE } from './bits.js'
+import { BARE_RST, DUE_RST, DUE_PROBE, DUE_TLP, ECN_OK, ECE_DUE, CWR_DUE, ONLY_SYNACK, ECN_MASK, ECN_CE } from './bits.js'
 import { finish, onFinAcked, takeFin } from './close.js'
 import type { TcpConfig } from './config.js'
 import { ACK_NONE, ON_CONTINUE, ON_RESET, type SegmentSink, type SegmentSource, type SeqOff, type TcpExtension } from './extension.js'
@@ -295,14 +295,17 @@ export class TcpEndpoint {
     if (opts.hasTs) this.rcv.noteTimestamp(opts.tsVal, segOff, now)
     const verdict = this.ext.onOptions(pkt, opts, segOff, ackOff, now)
     if (verdict !== ON_CONTINUE) {
-      if (verdict === ON_RESET) this.abort()
+      if (verdict === ON_RESET) {
+        this.bits |= BARE_RST
+        this.abort()
+      }
       return
     }
     this.bits &= ~ONLY_SYNACK
     if (this.state === st.SYN_RECEIVED) establish(this, opts, ackOff, now)
+    if ((this.bits & ECN_OK) !== 0) this.onMarks(pkt, now)
     this.onAck(pkt, opts, segOff, ackOff, now)
     if (this.state === st.CLOSED) return
-    if ((this.bits & ECN_OK) !== 0) this.onMarks(pkt, now)
     const first = (pkt.flags & SYN) === 0 ? segOff : segOff + 1
     if (pkt.payLen > 0) this.onPayload(pkt, first, now)
     if ((pkt.flags & FIN) !== 0) this.rcv.noteFin(first + pkt.payLen)
@@ -310,7 +313,7 @@ export class TcpEndpoint {
     this.ext.afterSegment(now)
   }
 
-  /** RFC 3168 §6.1.2 and §6.1.3: marks of the network, echoes of the peer. */
+  /** RFC 3168 §6.1.2 and §6.1.3: marks of the network, echoes of the peer; before the ACK, which would let the window grow. */
   private onMarks(pkt: Packet, now: Micros): void {
     if ((pkt.flags & CWR) !== 0) this.bits &= ~ECE_DUE
     if ((pkt.tclass & ECN_MASK) === ECN_CE && pkt.payLen > 0) {

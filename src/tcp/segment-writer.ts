@@ -6,6 +6,7 @@ import { writeIpHeader } from '../wire/ip.js'
 import { seqOf } from '../wire/seq.js'
 import { ACK, finishTcp, writeTcpSegment } from '../wire/tcp.js'
 import { pad, writeBareTimestamps, writeSack, writeTimestamps } from '../wire/tcp-options.js'
+import { BARE_RST } from './bits.js'
 import type { TcpConfig } from './config.js'
 import { ACK_ALONE, KIND_DATA, KIND_RST, type Run, type SegmentKind, type SeqOff, type TcpExtension } from './extension.js'
 import { type Handshake, writeFastOpenPadded, writeSynOptions } from './handshake.js'
@@ -27,6 +28,8 @@ export interface Speaker {
   readonly rcv: Receiver
   readonly ext: TcpExtension
   readonly mss: number
+  /** Of bits.ts. */
+  readonly bits: number
   readonly rcvWscale: number
   readonly hasTimestamps: boolean
   readonly isSackOk: boolean
@@ -77,7 +80,7 @@ export function openSegment(
   const mem = tx.bytes
   const ext = ep.ext
   let opt = opt0
-  if (ep.hasTimestamps && kind !== KIND_RST) {
+  if (ep.hasTimestamps && (kind !== KIND_RST || (ep.bits & BARE_RST) === 0)) {
     // Never left out (RFC 7323 §3.2); without their padding they leave room for the largest option
     const isTight = run === null && ext.wantsAck() === ACK_ALONE
     const at = opt

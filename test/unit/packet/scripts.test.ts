@@ -23,7 +23,7 @@ t.test('every script of ours holds, and nothing is sent that it does not mention
 })
 
 t.test('known differences from Linux are scripts that run', async (t) => {
-  for (const path of scriptsIn(DIFFERENCES)) {
+  for (const path of scriptsIn(folder).filter((path) => path.startsWith(DIFFERENCES))) {
     const verdict = runScript(readFileSync(path, 'utf8'), { isStrict: true })
     t.not(verdict.outcome, 'unsupported', verdictText(fileOf(path), verdict))
     if (verdict.outcome === 'passed') t.comment(`${fileOf(path)} holds now: move it`)

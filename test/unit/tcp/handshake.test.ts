@@ -293,7 +293,7 @@ t.test('IPv6: open, data, close', (t) => {
   t.end()
 })
 
-t.test('rfc7323 3.2: timestamps on every segment but RST, once both sides offered them', (t) => {
+t.test('rfc7323 3.2: timestamps on every segment, RSTs of our own accord included, once both sides offered them', (t) => {
   const d = Dialogue.accepted(t, { cfg: { timestamps: true } }, 'win 65535 mss 1460 sackOK TS 50 0')
   t.equal(d.ep.hasTimestamps, true)
   d.now += 10 * MS
@@ -304,7 +304,7 @@ t.test('rfc7323 3.2: timestamps on every segment but RST, once both sides offere
   d.end()
   d.expect('[F.] 11 ack 101 win 65435 TS 1050 60')
   d.ep.abort()
-  d.expect('[R.] 12 ack 101 win 0')
+  d.expect('[R.] 12 ack 101 win 0 TS 1050 60')
   t.end()
 })
 
