@@ -1,6 +1,6 @@
 import { addSums, isSumValid } from '../base/checksum.js'
 import type { Micros } from '../base/time.js'
-import { ON_CONTINUE, ON_DROP, ON_RESET, type OptionsVerdict, type SeqOff } from '../tcp/extension.js'
+import { ON_CONTINUE, ON_DROP, type OptionsVerdict, type SeqOff } from '../tcp/extension.js'
 import { dataOffOf32, dataOffOf64, dsnHiOf, dsnLoOf, dssPseudoSum } from '../wire/dsn.js'
 import {
   HAS_ADD_ADDR,
