@@ -14,8 +14,8 @@ const SLOTS = 1024
 /** Ports asked in the order of the destination, then at random places of it, before all are. */
 const STEPS = 8
 const JUMPS = 32
-/** How long it is believed that a destination has no port left; asking all of them takes milliseconds. */
-const FULL_MS = 100
+/** How long it is believed that asking all ports of a destination is in vain; it takes milliseconds. */
+const FULL_MS = 20
 
 /**
  * Free local ports, per (stack address, destination). RFC 6056 §3.3.4, double-hash port selection: each destination has a secret order
@@ -30,7 +30,7 @@ export class PortPicker {
   private readonly min: number
   private readonly count: number
   private readonly counters = new Uint32Array(SLOTS)
-  /** Which destination of the slot had none left, and until when that is believed, in milliseconds. */
+  /** Which destination of the slot had none left, and until when not all are asked again, in milliseconds. */
   private readonly fullKey = new Int32Array(SLOTS)
   private readonly fullUntilMs = new Float64Array(SLOTS)
 
@@ -60,10 +60,11 @@ export class PortPicker {
     const hi = numbers.portHi >>> 0
     const slot = lo % SLOTS
     const nowMs = Math.floor(now / US_PER_MS)
-    if (nowMs < (this.fullUntilMs[slot] as number) && this.fullKey[slot] === (hi | 0)) return 0
+    const isFull = nowMs < (this.fullUntilMs[slot] as number) && this.fullKey[slot] === (hi | 0)
     const offset = Math.floor(lo / SLOTS) % count
     const stride = coprime(hi % count, count)
-    for (let i = 0; i < STEPS + JUMPS + count; i++) {
+    const looks = STEPS + JUMPS + (isFull ? 0 : count)
+    for (let i = 0; i < looks; i++) {
       // taken for long are those that were given out one after the other: away from them
       if (i >= STEPS && i < STEPS + JUMPS) this.counters[slot] = this.host.rng()
       const at = this.counters[slot] as number
@@ -71,6 +72,7 @@ export class PortPicker {
       const port = this.min + ((offset + (at % count) * stride) % count)
       if (this.isUsable(local, port, remote, remotePort, now)) return port
     }
+    if (isFull) return 0
     this.fullKey[slot] = hi
     this.fullUntilMs[slot] = nowMs + FULL_MS
     return 0
