@@ -3,7 +3,7 @@ import type { IpAddress } from '../base/address.js'
 import { MptcpError } from '../base/errors.js'
 import type { TxRing } from '../base/rings.js'
 import type { StreamQueue } from '../base/stream-queue.js'
-import { type Micros, NEVER } from '../base/time.js'
+import { type Micros, NEVER, US_PER_S } from '../base/time.js'
 import { C_ADDRESSES, C_CLOSED, C_ESTABLISHED, C_FALLBACK, C_SUBFLOW, MptcpConnection } from '../mptcp/connection.js'
 import * as st from '../tcp/state.js'
 import type { SynHolder } from '../mptcp/env.js'
@@ -20,6 +20,9 @@ import type { Owner, Port } from './owner.js'
 /** Bytes handed to the reader in one piece, and the stream's own buffers. */
 const CHUNK_LEN = 64 << 10
 
+/** How long a connection whose stream is gone waits for the peer's end. */
+const ORPHAN_US = 60 * US_PER_S
+
 /** Causes of a failed or broken connection, as node's sockets name them. */
 const ERRORS: Readonly<Record<number, { code: string; text: string }>> = {
   [st.CAUSE_RESET]: { code: 'ECONNRESET', text: 'connection reset by the peer' },
@@ -31,7 +34,7 @@ const ERRORS: Readonly<Record<number, { code: string; text: string }>> = {
 
 /**
  * An MPTCP connection as a Duplex, for programs that embed the stack. Emits 'connect' when it is established; `end()`
- * half-closes, `destroy()` resets. The bytes stand in the connection's queues; the stream's own buffers add at most one chunk.
+ * half-closes, `destroy()` resets, but for what was ended: that still arrives; `resetAndDestroy()` resets in any case. The bytes stand in the connection's queues; the stream's own buffers add at most one chunk.
  */
 export class MptcpStream extends Duplex implements Owner {
   timer = -1
@@ -54,6 +57,11 @@ export class MptcpStream extends Duplex implements Owner {
   private isDelivering = false
   private isDestroyedByUser = false
   private isConnClosed = false
+  private isResetWanted = false
+  /** Destroyed after its end was written: what is on its way still arrives, as from a socket that was closed. */
+  private isOrphan = false
+  /** Waits for the peer's end no longer than this; NEVER: it is not an orphan, or not all is acknowledged. */
+  private orphanUntil: Micros = NEVER
   since: Micros = 0
   /** Who took it up, null: it was opened from here. */
   private readonly listener: Listener | null
@@ -136,8 +144,16 @@ export class MptcpStream extends Duplex implements Owner {
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     // Node.js destroys by itself what has ended in both directions: the last bytes and FINs may still be on their way.
     this.isDestroyedByUser = error !== null || !this.writableFinished || !this.readableEnded
+    // RFC 2525 §2.17: who has not read everything says so by a reset
+    this.isOrphan = error === null && this.writableFinished && !this.isResetWanted && this.recvQueue.ready === 0
     this.engine.mark(this)
     done(error)
+  }
+
+  /** Resets the connection and destroys the stream, as that of `net.Socket`. No 'error' follows. */
+  resetAndDestroy(): this {
+    this.isResetWanted = true
+    return this.destroy()
   }
 
   /** Hands received bytes to the reader while it wants them, and the end. Runs the reader's code: never inside of a turn. */
@@ -162,7 +178,7 @@ export class MptcpStream extends Duplex implements Owner {
   // ---------------------------------------------------------------- the engine's side, inside of turns
 
   pump(tx: TxRing, now: Micros): boolean {
-    if (this.isDestroyedByUser && !this.isConnClosed) this.conn.abort(now)
+    if (this.isDestroyedByUser && !this.isConnClosed && !this.isDraining(now)) this.conn.abort(now)
     this.takeChunk()
     this.control?.step(now)
     const hasMore = this.conn.pump(tx, now)
@@ -189,6 +205,13 @@ export class MptcpStream extends Duplex implements Owner {
     }
     this.removeIfOver()
     return hasMore
+  }
+
+  /** Whether an orphan still has something to wait for: acknowledgements, then for a minute (Linux tcp_fin_timeout) the peer's end. */
+  private isDraining(now: Micros): boolean {
+    if (!this.isOrphan || this.recvQueue.ready > 0) return false
+    if (this.orphanUntil === NEVER && this.sendQueue.isEmpty) this.orphanUntil = now + ORPHAN_US
+    return now < this.orphanUntil
   }
 
   /** Its handshake is complete. The peer opens further subflows: it is told by which addresses it may. */
@@ -229,7 +252,7 @@ export class MptcpStream extends Duplex implements Owner {
   }
 
   nextTimeout(): Micros {
-    return Math.min(this.conn.nextTimeout(), this.control?.nextTimeout() ?? NEVER)
+    return Math.min(this.conn.nextTimeout(), this.control?.nextTimeout() ?? NEVER, this.isConnClosed ? NEVER : this.orphanUntil)
   }
 
   onTimeout(now: Micros): void {
