@@ -23,6 +23,8 @@ export const CONSTANTS: Readonly<Record<string, number>> = {
   SO_SNDBUFFORCE: 32,
   SO_RCVBUFFORCE: 33,
   TCP_NODELAY: 1,
+  TCP_KEEPIDLE: 4,
+  TCP_USER_TIMEOUT: 18,
   O_RDONLY: 0,
   O_WRONLY: 1,
   O_RDWR: 2,

@@ -151,6 +151,12 @@ export class Calls {
         return done(s.setSendBuffer(2 * args.single(3)))
       case 'TCP_NODELAY':
         return done(s.setNagle(args.single(3) === 0))
+      case 'SO_KEEPALIVE':
+        return done(s.setKeepalive(args.single(3) !== 0, s.keepIdleS))
+      case 'TCP_KEEPIDLE':
+        return done(s.setKeepalive(s.isKeptAlive, args.single(3)))
+      case 'TCP_USER_TIMEOUT':
+        return done(s.setUserTimeout(args.single(3)))
       case 'SO_LINGER': {
         const value = args.at(3)
         s.linger = args.value(args.field(value, 'onoff')) === 0 ? null : args.value(args.field(value, 'linger'))

@@ -48,6 +48,12 @@ export abstract class Connection implements Actor {
     this.cfg.nagle = isOn
   }
 
+  /** Silence after which the peer is asked, and how long data may wait, in microseconds; 0: never, without limit. */
+  setTimers(keepaliveUs: Micros, userTimeoutUs: Micros): void {
+    this.cfg.keepaliveUs = keepaliveUs
+    this.cfg.userTimeoutUs = userTimeoutUs
+  }
+
   /** Linux: bytes for a socket that nobody can read any more reset the connection. */
   protected checkOrphan(): void {
     if (this.isOrphan && this.in.ready > 0) {

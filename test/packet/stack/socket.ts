@@ -1,4 +1,5 @@
 import type { IpAddress, Tuple } from '../../../src/base/address.js'
+import { US_PER_MS, US_PER_S } from '../../../src/base/time.js'
 import * as st from '../../../src/tcp/state.js'
 import { HAS_JOIN } from '../../../src/wire/mptcp-options.js'
 import type { Packet } from '../../../src/wire/packet.js'
@@ -48,6 +49,10 @@ export class Socket implements PortOwner {
   readonly isMptcp: boolean
   isNonBlocking = false
   isNagle = true
+  isKeptAlive = false
+  /** Linux tcp_keepalive_time. */
+  keepIdleS = 7200
+  private userTimeoutMs = 0
   /** SO_LINGER: null: off; else seconds. */
   linger: number | null = null
   fastOpenCookie: Uint8Array | null = null
@@ -85,6 +90,7 @@ export class Socket implements PortOwner {
       ? new MultipathConnection(side, this.sendBuffer, this.receiveBuffer)
       : new PlainConnection(world, settings.tcpConfig, this.sendBuffer, this.receiveBuffer)
     conn.setNagle(this.isNagle)
+    this.setTimers(conn)
     return conn
   }
 
@@ -227,6 +233,23 @@ export class Socket implements PortOwner {
   setNagle(isOn: boolean): void {
     this.isNagle = isOn
     this.conn?.setNagle(isOn)
+  }
+
+  /** SO_KEEPALIVE and TCP_KEEPIDLE. */
+  setKeepalive(isOn: boolean, idleS: number): void {
+    this.isKeptAlive = isOn
+    this.keepIdleS = idleS
+    this.setTimers()
+  }
+
+  /** TCP_USER_TIMEOUT. */
+  setUserTimeout(ms: number): void {
+    this.userTimeoutMs = ms
+    this.setTimers()
+  }
+
+  private setTimers(conn = this.conn): void {
+    conn?.setTimers(this.isKeptAlive ? this.keepIdleS * US_PER_S : 0, this.userTimeoutMs * US_PER_MS)
   }
 
   /** SO_RCVBUF and SO_SNDBUF, as Linux takes them: the value is doubled, and half of that is window. */
