@@ -110,8 +110,12 @@ export class Arguments {
 
   /** Bytes of all pieces of a msghdr. */
   messageLen(i: number): number {
-    const iov = this.field(this.at(i), 'msg_iov')
-    if (iov.kind !== 'list') throw new Unsupported(this.line, 'msg_iov without pieces')
+    return this.piecesLen(this.field(this.at(i), 'msg_iov'))
+  }
+
+  /** Bytes in the pieces `[{..., 500}, {..., 500}]`. */
+  piecesLen(iov: Expr): number {
+    if (iov.kind !== 'list') throw new Unsupported(this.line, 'buffers that are no list of pieces')
     return iov.items.reduce((sum, piece) => sum + this.value(this.field(piece, '1')), 0)
   }
 }

@@ -18,7 +18,7 @@ export interface Call {
 
 /** System calls that a script may use. */
 const KNOWN_CALLS: ReadonlySet<string> = new Set(
-  'socket bind listen accept accept4 connect read recv recvfrom recvmsg write send sendto sendmsg shutdown close fcntl setsockopt getsockopt poll'.split(
+  'socket bind listen accept accept4 connect read recv recvfrom recvmsg write send sendto sendmsg readv writev shutdown close fcntl setsockopt getsockopt poll'.split(
     ' ',
   ),
 )
@@ -90,6 +90,8 @@ export class Calls {
       case 'recv':
       case 'recvfrom':
         return receive(args.int(2), name === 'read' ? 0 : flagsAt(3))
+      case 'readv':
+        return receive(args.piecesLen(args.at(1)), 0)
       case 'recvmsg':
         return receive(args.messageLen(1), flagsAt(2))
       case 'write':
@@ -97,6 +99,8 @@ export class Calls {
       case 'send':
       case 'sendto':
         return send(args.int(2), flagsAt(3))
+      case 'writev':
+        return send(args.piecesLen(args.at(1)), 0)
       case 'sendmsg':
         return send(args.messageLen(1), flagsAt(2))
       case 'shutdown':
