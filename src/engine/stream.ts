@@ -34,7 +34,8 @@ const ERRORS: Readonly<Record<number, { code: string; text: string }>> = {
 
 /**
  * An MPTCP connection as a Duplex, for programs that embed the stack. Emits 'connect' when it is established; `end()`
- * half-closes, `destroy()` resets, but for what was ended: that still arrives; `resetAndDestroy()` resets in any case. The bytes stand in the connection's queues; the stream's own buffers add at most one chunk.
+ * half-closes, `destroy()` resets, but for what was ended: that still arrives; `resetAndDestroy()` resets in any case. The bytes stand in
+ * the connection's queues; the stream's own buffers add at most one chunk.
  */
 export class MptcpStream extends Duplex implements Owner {
   timer = -1
