@@ -312,7 +312,7 @@ export class Sender {
     if (flight !== null) {
       if (!flight.recovery.isOpen || this.sndUna <= flight.recovery.ecnUntil) return false
       flight.recovery.ecnUntil = this.sndNxt
-    }
+    } else if (this.control === null) return false // nothing was sent lately: it can be no echo of ours
     this.cc.onCongestion(flight === null ? this.cwnd : flight.end - flight.start, mss, now)
     this.cc.onRecovered(mss, now)
     return true
@@ -436,7 +436,7 @@ export class Sender {
   /** After an idle period longer than an RTO the window is stale (RFC 5681 §4.1). */
   restartIfIdle(now: Micros): void {
     if (this.flight === null && this.lastSentMs > 0 && now - this.lastSentMs * US_PER_MS > this.rtt.rtoUs(this.cfg)) {
-      this.cc.onIdle(this.initialWindow)
+      this.control?.onIdle(this.initialWindow) // one that was let go of begins no larger
     }
   }
 

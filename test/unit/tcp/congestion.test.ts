@@ -182,8 +182,6 @@ function sampleOf(delivered: number) {
     priorDelivered: 0,
   }
 }
-t.end()
-
 t.test('rfc2861 3.1: after a pause the controller is let go of; the threshold stays, the window begins no larger than it was', (t) => {
   const d = Dialogue.connected(t, { cfg: { initialWindow: 10 } }, 'win 65535 mss 1000')
   d.write(1000)
