@@ -56,6 +56,7 @@ t.test('rfc8684 3.2: SYN 12, SYN/ACK 16, third ACK 24, fourth ACK with DATA_ACK'
 
 t.test('rfc8684 3.1: no join before a DATA_ACK was received', async (tt) => {
   const link = new Link({ capacity: 60_000 }).establish()
+  tt.equal(typeof link.client.c.openSubflow(SECOND, link.now), 'string', 'refused when asked for at once')
   tt.ok(link.client.c.addPath(SECOND, link.now))
   link.run(1_000_000)
   tt.notOk(link.seen.some(joinSyn))
