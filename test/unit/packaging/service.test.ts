@@ -27,7 +27,7 @@ t.test('the unit says how the daemon lives, and no more than it needs', (t) => {
 
 const hasAnalyze = spawnSync('systemd-analyze', ['--version']).status === 0
 
-t.test('systemd understands it', hasAnalyze ? {} : { skip: 'systemd-analyze is not here' }, (t) => {
+t.test('systemd understands it', hasAnalyze || process.env.CI === 'true' ? {} : { skip: 'systemd-analyze is not here' }, (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'mptcpd-user-'))
   t.teardown(() => rmSync(dir, { recursive: true }))
   const program = join(dir, 'mptcpd-user')
