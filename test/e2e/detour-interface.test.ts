@@ -83,7 +83,7 @@ t.test('the default route changes to another link in mid-transfer: the subflow b
   t.teardown(() => lab.close())
   await startServers(lab)
   const daemon = await Daemon.start(lab)
-  const client = spawnClient(lab.client, ['stall', ADDRESS.server4, PORT.http, 50_000_000, 3])
+  const client = spawnClient(lab.client, ['stall', ADDRESS.server4, PORT.http, 50_000_000, 6])
   await client.waitLine(/"stalled"/)
   const before = (await linkStats(lab.client, 'wan2')).rxBytes
   await lab.client.ip(`route add default via ${ADDRESS.serverLink4[1]} metric 10`)
