@@ -43,7 +43,8 @@ t.test('a second egress given by its device: the join leaves by that link', asyn
   t.ok(await becomes(isJoined, 5_000), 'the status shows two subflows')
   t.same(JSON.parse(await client.waitLine(/"received"/, 20_000)), { received: PAYLOAD_LEN, sha256: payloadSha256(PAYLOAD_LEN) })
   const { rxBytes } = await linkStats(lab.client, 'wan2')
-  t.ok(rxBytes > 2_000_000, 'the second link carried bytes', { rxBytes })
+  // Linux sends by the faster one: on a busy machine that can be the first one nearly all the time.
+  t.ok(rxBytes > 200_000, 'the second link carried bytes', { rxBytes })
   const counters = await assertCleanMptcp(t, lab)
   t.ok(counter(counters, 'MPTcpExtMPJoinAckRx') >= 1)
 })
