@@ -3,7 +3,7 @@ import { type Micros, NEVER } from '../base/time.js'
 import { type MptcpConnection, OBSTACLE_DENIED } from '../mptcp/connection.js'
 import { FB_NONE } from '../mptcp/fallback.js'
 import { PHASE_OPEN, type Subflow } from '../mptcp/subflow.js'
-import { isDerived, isPathFor, type Path } from '../pathmgr/path.js'
+import { isDerived, isPathFor, isSameEnd, type Path } from '../pathmgr/path.js'
 import type { PathCommand, PathEvent, PathManager, PathView, SubflowStats } from '../pathmgr/path-manager.js'
 import { RST_UNSPECIFIED } from '../wire/mptcp-options.js'
 import * as st from '../tcp/state.js'
@@ -325,10 +325,4 @@ export class PathControl implements PathView {
     this.isDemanded = false
     this.engine.paths.demand?.onPlain(this.remote, this.port)
   }
-}
-
-/** Whether two states of a path lead the same way. */
-export function isSameEnd(a: Path, b: Path): boolean {
-  const isSame = (x: IpAddress | null, y: IpAddress | null): boolean => x === y || (x !== null && y !== null && x.equals(y))
-  return isSame(a.source, b.source) && isSame(a.destination, b.destination) && a.destinationPort === b.destinationPort
 }

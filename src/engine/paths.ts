@@ -1,9 +1,8 @@
 import type { IpAddress } from '../base/address.js'
 import type { Micros } from '../base/time.js'
 import type { PathDemand } from '../pathmgr/demand.js'
-import { isPathFor, type Path } from '../pathmgr/path.js'
+import { isPathFor, isSameEnd, type Path } from '../pathmgr/path.js'
 import type { Engine } from './engine.js'
-import { isSameEnd } from './path-control.js'
 
 /** The last of the ids that RFC 8684 §3.2 has for addresses. */
 const ADDRESS_ID_MAX = 255

@@ -47,8 +47,11 @@ function isServed(path: Path, remote: IpAddress): boolean {
   return destinations.length === 0
 }
 
-/** Distance between the ids of a path to the server's own address and to addresses that it announces. */
-const STRIDE = 1 << 20
+/**
+ * Distance between the ids of a path to the server's own address and to addresses that it announces: more than a daemon ever gives out, for
+ * every mapping of a NAT detour takes one.
+ */
+const STRIDE = 2 ** 40
 
 /** `path` to an address that the peer has announced under `id` (1-255). Its own id is derived, see `isDerived`. */
 export function toAnnounced(path: Path, id: number, address: IpAddress, port: number): Path {
@@ -71,6 +74,12 @@ export function isPathFor(path: Path, remote: IpAddress, port: number): boolean 
   if (end !== null && end.isV4 !== remote.isV4) return false
   if (path.remote !== null && (path.remote.port !== port || !path.remote.address.equals(remote))) return false
   return isServed(path, remote)
+}
+
+/** Whether two states of a path lead the same way. */
+export function isSameEnd(a: Path, b: Path): boolean {
+  const isSame = (x: IpAddress | null, y: IpAddress | null): boolean => x === y || (x !== null && y !== null && x.equals(y))
+  return isSame(a.source, b.source) && isSame(a.destination, b.destination) && a.destinationPort === b.destinationPort
 }
 
 /** A path with defaults: the server itself, by whatever egress routes there. */

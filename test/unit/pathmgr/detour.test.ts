@@ -1,6 +1,6 @@
 import t from 'tap'
 import { IpAddress } from '../../../src/base/address.js'
-import { toAnnounced } from '../../../src/pathmgr/path.js'
+import { isDerived, isToAnnounced, toAnnounced } from '../../../src/pathmgr/path.js'
 import { PATH_MANAGERS } from '../../../src/pathmgr/registry.js'
 import { Driver, pathOf, REMOTE } from './driver.js'
 
@@ -216,4 +216,15 @@ t.test('replacement: never on a connection that has nothing to send, and never w
   d.answer()
   d.pass(15, traffic)
   t.same(d.used, [0, 5], 'and replaced soon after it has something to send')
+})
+
+t.test('ids of paths do not run into those of announced addresses, after millions of mappings either', async (t) => {
+  const late = pathOf(3_000_000, 'nat')
+  const derived = toAnnounced(late, 255, REMOTE, 80)
+  t.notOk(isToAnnounced(late))
+  t.ok(isToAnnounced(derived) && Number.isSafeInteger(derived.id))
+  t.ok(isDerived(derived.id, late.id) && isDerived(late.id, late.id))
+  const d = driver({ extraSubflows: 1, addAddrAccepted: 0 })
+  d.establish([late])
+  t.same(d.used, [0, late.id])
 })
