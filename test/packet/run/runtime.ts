@@ -4,7 +4,7 @@ import { parseAddress } from '../../../src/config/address-text.js'
 import { ACK, SYN } from '../../../src/wire/tcp.js'
 import { Mismatch, Unsupported } from '../errors.js'
 import type { CallSpec, CodeSpec, EventTime, IcmpSpec, Script, ScriptEvent, TcpSpec } from '../language/ast.js'
-import { runCode } from '../language/code.js'
+import { Code } from '../language/code.js'
 import { BLOCKED, CallError } from '../stack/errno.js'
 import { MptcpSide } from '../stack/mptcp-side.js'
 import { Settings } from '../stack/settings.js'
@@ -36,6 +36,7 @@ export class Runtime {
   private readonly world: World
   private readonly calls: Calls
   private readonly flows: Flows
+  private readonly codes = new Code()
   private readonly tolerance: Micros
   private readonly stampTolerance: number
   private readonly isScaled: boolean
@@ -259,7 +260,7 @@ export class Runtime {
 
   private code(spec: CodeSpec, line: number): void {
     const conn = this.lastSocket?.conn ?? null
-    const failed = runCode(spec.text, line, (name) => INFO_CONSTANTS[name] ?? (conn === null ? null : tcpInfo(conn, name)))
+    const failed = this.codes.run(spec.text, line, (name) => INFO_CONSTANTS[name] ?? (conn === null ? null : tcpInfo(conn, name)))
     if (failed !== null) throw new Mismatch(line, 'assertion', [`expected: ${failed.text}`, `actual:   ${failed.values}`])
   }
 }
