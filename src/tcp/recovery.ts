@@ -158,7 +158,9 @@ export class Recovery {
       this.undoBytes -= report.dsackLen
       if (this.undoBytes <= 0 && this.isOpen) return true // every retransmission arrived twice (RFC 3708)
     }
-    return !this.isOpen && report.acked > 0 && report.resentAt >= 0 && echoMs >= 0 && echoMs < Math.floor(this.retransAt / US_PER_MS)
+    // what an earlier recovery repeated, and this one did not, says nothing about this one
+    if (this.isOpen || report.acked === 0 || report.resentAt < this.retransAt) return false
+    return echoMs >= 0 && echoMs < Math.floor(this.retransAt / US_PER_MS)
   }
 
   /**
