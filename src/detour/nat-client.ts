@@ -1,51 +1,27 @@
 import type { IpAddress } from '../base/address.js'
 import { type Micros, NEVER, US_PER_S } from '../base/time.js'
+import { type Asked, Asking } from './nat-asking.js'
+import { Corrections, Epoch, Hold } from './nat-limits.js'
 import { deniedText, downText, fullText, NatCounters } from './nat-report.js'
 import type { Mapping } from './nat-mapping.js'
 import { type Demands, Refusals, targetKey } from './nat-memory.js'
-import { MAX_RETRIES, type Request, Requests } from './nat-requests.js'
+import { Probe } from './nat-probe.js'
+import type { Request } from './nat-requests.js'
 import { destinationOf, MappingTable, type NatPaths, type NatWorld } from './nat-table.js'
-import { mapOp, type NatWire } from './nat-wire.js'
-import {
-  type MappedOp,
-  RESULT_BAD_REQUEST,
-  RESULT_CONFLICT,
-  RESULT_DENIED,
-  RESULT_NO_PORT,
-  RESULT_OK,
-  type RequestOp,
-} from './protocol/ops.js'
+import type { NatWire } from './nat-wire.js'
+import { type MappedOp, RESULT_BAD_REQUEST, RESULT_CONFLICT, RESULT_DENIED, RESULT_NO_PORT, RESULT_OK } from './protocol/ops.js'
 
-const LEASE_S = 120
 /** A mapping without subflow is deleted after that. */
 const IDLE_US = 30 * US_PER_S
 /** A mapping that is used again after that is asked for once more. */
 const TRUSTED_US = 2 * US_PER_S
-/** A quiet detour is measured so often. */
-const PING_US = 15 * US_PER_S
-/** Of a detour that is down: first and longest time between PINGs. */
-const FIRST_PROBE_US = US_PER_S
-const LAST_PROBE_US = 60 * US_PER_S
-/** After "quota" and "try later" nothing new is asked for so long, twice as long each time in a row. */
-const FIRST_HOLD_US = 2 * US_PER_S
-const LAST_HOLD_US = 60 * US_PER_S
 const MAX_REFUSALS = 1024
 /** A detour that comes up is asked for what was connected to within the last hour, the newest first. */
 const DEMAND_US = 3600 * US_PER_S
 const DEMANDS_AT_UP = 16
-/** A clock is corrected so often in a row; then the usual retransmission has its turn. */
-const MAX_CORRECTIONS = 2
 const MAX_CONFLICTS = 3
-/** Lost mappings are asked for at once, but not more often. */
-const EPOCH_US = US_PER_S
 
 export type NatState = 'starting' | 'up' | 'down'
-
-/** What one datagram asked. */
-interface Asked {
-  readonly mappings: readonly { readonly mapping: Mapping; readonly isDelete: boolean }[]
-  readonly isPing: boolean
-}
 
 /**
  * The client of one detour in one address family: pure, in virtual or real time. Datagrams and `now` go in, datagrams and paths go
@@ -66,21 +42,14 @@ export class NatClient {
   seenAddress: IpAddress | null = null
   quotaLeft: number | null = null
   private readonly wire: NatWire
-  private readonly world: NatWorld
   private readonly demands: Demands
-  private readonly requests: Requests<Asked>
-  private readonly refusals = new Refusals(MAX_REFUSALS)
   private readonly mappings: MappingTable
-  private readonly deleting = new Set<Mapping>()
-  private epoch: number | null = null
-  private epochAt: Micros = -EPOCH_US
-  private pingAttempt = -1
-  private pingAt: Micros
-  private probeUs = FIRST_PROBE_US
-  private holdUntil: Micros = 0
-  private holdUs = FIRST_HOLD_US
-  private corrections = 0
-  private correctedAt: Micros = 0
+  private readonly asking: Asking
+  private readonly probe: Probe
+  private readonly refusals = new Refusals(MAX_REFUSALS)
+  private readonly hold = new Hold()
+  private readonly corrections = new Corrections()
+  private readonly epoch = new Epoch()
   private isStopped = false
 
   /** @param demands shared by all clients of the host */
@@ -88,17 +57,16 @@ export class NatClient {
     this.wire = wire
     this.mappings = new MappingTable(paths, world)
     this.demands = demands
-    this.world = world
-    this.requests = new Requests(wire)
-    this.pingAt = wire.hasLeases ? now : NEVER
+    this.asking = new Asking(wire, this.mappings, this.counters, world)
+    this.probe = new Probe(wire.hasLeases ? now : NEVER, () => world.random32())
   }
 
   get rttUs(): number | null {
-    return this.requests.rttUs
+    return this.asking.requests.rttUs
   }
 
   get loss(): number | null {
-    return this.requests.loss
+    return this.asking.requests.loss
   }
 
   /** Mappings that are granted. */
@@ -108,7 +76,7 @@ export class NatClient {
 
   /** Nothing waits for an answer. */
   get isQuiet(): boolean {
-    return this.deleting.size === 0
+    return this.asking.isQuiet
   }
 
   /** An application connects there. */
@@ -120,11 +88,11 @@ export class NatClient {
       known.idleAt = now
       return
     }
-    if (this.state === 'down' || this.refusals.has(key, now) || now < this.holdUntil || !this.makeRoom(now)) {
+    if (this.state === 'down' || this.refusals.has(key, now) || this.hold.isOn(now) || !this.makeRoom(now)) {
       this.counters.skipped++
       return
     }
-    this.ask([this.add(remote, port, now)], now)
+    this.asking.ask([this.add(remote, port, now)], now)
   }
 
   /** The server there speaks no MPTCP. */
@@ -146,9 +114,8 @@ export class NatClient {
       this.refusals.clear(mapping.key)
       // The detour may have lost it since: then it is there again before the join is repeated.
       const mayBeLost = mapping.isGranted && !mapping.isAsking && now - mapping.grantedAt > TRUSTED_US
-      if (mayBeLost && this.wire.hasLeases && this.state !== 'down') this.ask([mapping], now)
-      // One datagram was lost already: the join must not wait for a third attempt.
-      else if (mapping.attempt > 0 && !mapping.isGranted) this.transmit([mapping], mapping.attempt, now)
+      if (mayBeLost && this.wire.hasLeases && this.state !== 'down') this.asking.ask([mapping], now)
+      else if (!mapping.isGranted) this.asking.hasten(mapping, now)
     }
     if (mapping.uses === 0 && this.state === 'down') this.mappings.forget(mapping)
     return true
@@ -166,7 +133,7 @@ export class NatClient {
       this.onBye(now)
       return
     }
-    const request = this.requests.answered(reply, now)
+    const request = this.asking.requests.answered(reply, now)
     if (request === null) {
       this.counters.stray++
       return
@@ -181,12 +148,10 @@ export class NatClient {
         return
       }
     }
-    this.corrections = 0
+    this.corrections.reset()
+    this.probe.onAnswer(this.wire.hasLeases, now)
     const isBack = this.state !== 'up'
     this.state = 'up'
-    this.pingAttempt = -1
-    this.probeUs = FIRST_PROBE_US
-    this.pingAt = this.wire.hasLeases ? now + this.jittered(PING_US) : NEVER
     if (isBack) this.lastError = null
     for (const op of reply.ops) {
       if (op.op === 'mapped') this.onMapped(op, request.what, now)
@@ -202,7 +167,7 @@ export class NatClient {
 
   /** The detour sees another client from now on: everything is asked for again. */
   onMoved(now: Micros): void {
-    if (this.state !== 'down') this.ask(this.mappings.all(), now)
+    if (this.state !== 'down') this.asking.ask(this.mappings.all(), now)
   }
 
   /** Changes what paths are like, live. */
@@ -213,26 +178,28 @@ export class NatClient {
   /** When `onTimeout` is wanted next. */
   nextTimeout(): Micros {
     if (this.isStopped) return NEVER
-    let at = this.pingAt
+    let at = Math.min(this.probe.at, this.asking.nextTimeout())
     for (const mapping of this.mappings.values()) {
       at = Math.min(at, mapping.retryAt, mapping.askAt)
       if (mapping.uses === 0) at = Math.min(at, mapping.idleAt + IDLE_US)
     }
-    for (const mapping of this.deleting) at = Math.min(at, mapping.retryAt)
     return at
   }
 
   onTimeout(now: Micros): void {
     if (this.isStopped) return
-    this.requests.expire(now)
-    if (!this.retransmit(now)) return
+    this.asking.requests.expire(now)
+    if (!this.asking.retransmit(now)) {
+      this.goDown('silent', now)
+      return
+    }
     const due: Mapping[] = []
     for (const mapping of this.mappings.all()) {
       if (mapping.uses === 0 && mapping.idleAt + IDLE_US <= now) this.delete(mapping, now)
       else if (mapping.askAt <= now) due.push(mapping)
     }
-    this.ask(due, now)
-    if (this.pingAt <= now) this.ping(now)
+    this.asking.ask(due, now)
+    if (this.probe.at <= now) this.ping(now)
   }
 
   /** Takes all paths away and tells the detour, which may answer (`isQuiet`) or not. */
@@ -242,11 +209,7 @@ export class NatClient {
     const held = this.mappings.all()
     for (const mapping of held) this.mappings.forget(mapping)
     if (!this.wire.hasLeases || this.state === 'down') return
-    for (const mapping of held) {
-      mapping.isDeleting = true
-      this.deleting.add(mapping)
-    }
-    this.transmit(held, 0, now)
+    this.asking.askToDelete(held, now)
   }
 
   private add(remote: IpAddress, port: number, now: Micros): Mapping {
@@ -262,106 +225,29 @@ export class NatClient {
     return idlest !== null
   }
 
-  /** Begins a row of requests for each. */
-  private ask(mappings: readonly Mapping[], now: Micros): void {
-    for (const mapping of mappings) mapping.askAt = NEVER
-    this.transmit(mappings, 0, now)
-  }
-
-  /** @param attempt of the row that these mappings are in */
-  private transmit(mappings: readonly Mapping[], attempt: number, now: Micros): void {
-    for (let i = 0; i < mappings.length; i += this.wire.opsPerDatagram) {
-      const batch = mappings.slice(i, i + this.wire.opsPerDatagram)
-      const ops = batch.map(({ mapId, isDeleting, remote, port, detourPort }) =>
-        mapOp(mapId, isDeleting ? 0 : LEASE_S, remote, port, detourPort),
-      )
-      for (const mapping of batch) {
-        mapping.attempt = attempt
-        mapping.retryAt = now + this.requests.rto(attempt)
-      }
-      this.send(ops, { mappings: batch.map((mapping) => ({ mapping, isDelete: mapping.isDeleting })), isPing: false }, attempt, now)
-    }
-  }
-
-  private send(ops: readonly RequestOp[], asked: Asked, attempt: number, now: Micros): void {
-    this.counters.sent++
-    if (attempt > 0) this.counters.retransmitted++
-    this.world.send(this.requests.seal(ops, asked, attempt, now))
-  }
-
-  /** Repeats what has waited long enough. @returns false when the detour went down over it */
-  private retransmit(now: Micros): boolean {
-    const byAttempt = new Map<number, Mapping[]>()
-    for (const mapping of [...this.mappings.values(), ...this.deleting]) {
-      if (mapping.retryAt > now) continue
-      if (mapping.attempt >= MAX_RETRIES) {
-        this.goDown('silent', now)
-        return false
-      }
-      const attempt = mapping.attempt + 1
-      const row = byAttempt.get(attempt)
-      if (row === undefined) byAttempt.set(attempt, [mapping])
-      else row.push(mapping)
-    }
-    for (const [attempt, mappings] of byAttempt) this.transmit(mappings, attempt, now)
-    return true
-  }
-
   /** The next PING of a measurement, or of the probing while the detour is down. */
   private ping(now: Micros): void {
-    if (this.state === 'down') {
-      this.pingAt = now + this.jittered(this.probeUs)
-      this.probeUs = Math.min(2 * this.probeUs, LAST_PROBE_US)
-      this.sendProbe(now)
+    const { asking, probe } = this
+    if (this.state !== 'down') {
+      const attempt = probe.nextAttempt(now, (nth) => asking.requests.rto(nth))
+      if (attempt < 0) this.goDown('silent', now)
+      else asking.ping(attempt, now)
       return
     }
-    if (this.pingAttempt >= MAX_RETRIES) {
-      this.goDown('silent', now)
-      return
-    }
-    this.pingAttempt++
-    this.pingAt = now + this.requests.rto(this.pingAttempt)
-    this.sendPing(this.pingAttempt, now)
-  }
-
-  private sendPing(attempt: number, now: Micros): void {
-    const word = () => (this.world.random32() >>> 0).toString(16).padStart(8, '0')
-    this.send([{ op: 'ping', echo: word() + word() }], { mappings: [], isPing: true }, attempt, now)
-  }
-
-  private sendProbe(now: Micros): void {
-    if (this.wire.hasLeases) {
-      this.sendPing(0, now)
-      return
-    }
-    // Version 1 has no PING: the last target is asked for, which is idempotent.
-    const [last] = this.demanded(now)
-    if (last === undefined) return
-    const { remote, port } = last
-    this.send([mapOp(this.wire.newMapId(remote, port), LEASE_S, remote, port, port)], { mappings: [], isPing: true }, 0, now)
+    probe.onProbe(now)
+    const [last] = this.wire.hasLeases ? [] : this.demanded(now)
+    if (this.wire.hasLeases) asking.ping(0, now)
+    else if (last !== undefined) asking.pingByMap(last.remote, last.port, now)
   }
 
   /** The clock is set, and the same is asked again at once. */
   private onTime(timeUs: number, request: Request<Asked>, now: Micros): void {
-    // What left before the last correction needs none of its own.
-    if (request.sentAt >= this.correctedAt) {
+    if (this.corrections.isNeeded(request.sentAt, now)) {
       this.wire.onTime(timeUs, now - request.sentAt)
       this.counters.corrections++
-      this.corrections++
-      this.correctedAt = now
     }
-    if (this.corrections > MAX_CORRECTIONS) {
-      this.lastError = 'the detour does not accept the time of requests: its clock or ours jumps'
-      return
-    }
-    const { mappings, isPing } = request.what
-    const open = mappings.filter(({ mapping, isDelete }) => mapping.isAsking && mapping.isDeleting === isDelete)
-    this.transmit(
-      open.map(({ mapping }) => mapping),
-      0,
-      now,
-    )
-    if (isPing) this.sendPing(0, now)
+    if (this.corrections.isVain) this.lastError = 'the detour does not accept the time of requests: its clock or ours jumps'
+    else this.asking.askAgain(request.what, now)
   }
 
   private onPong(seen: IpAddress, now: Micros): void {
@@ -375,8 +261,7 @@ export class NatClient {
     if (entry === undefined) return
     const { mapping, isDelete } = entry
     if (isDelete) {
-      mapping.settle()
-      this.deleting.delete(mapping)
+      this.asking.onDeleted(mapping)
       return
     }
     if (this.mappings.get(mapping.key) !== mapping) return // given up meanwhile
@@ -389,7 +274,7 @@ export class NatClient {
 
   private onGranted(mapping: Mapping, op: MappedOp, now: Micros): void {
     this.counters.granted++
-    this.holdUs = FIRST_HOLD_US
+    this.hold.reset()
     this.lastError = null
     mapping.isGranted = true
     mapping.grantedAt = now
@@ -405,12 +290,12 @@ export class NatClient {
     if (op.result === RESULT_CONFLICT && mapping.conflicts < MAX_CONFLICTS) {
       mapping.conflicts++
       mapping.mapId = this.wire.newMapId(mapping.remote, mapping.port)
-      this.ask([mapping], now)
+      this.asking.ask([mapping], now)
       return
     }
     if (op.result === RESULT_NO_PORT && mapping.detourPort !== 0) {
       mapping.detourPort = 0
-      this.ask([mapping], now)
+      this.asking.ask([mapping], now)
       return
     }
     if (op.result === RESULT_DENIED || op.result === RESULT_BAD_REQUEST || op.result === RESULT_CONFLICT) {
@@ -421,26 +306,17 @@ export class NatClient {
     }
     this.lastError = fullText(mapping, op.result)
     this.mappings.drop(mapping)
-    this.holdUntil = now + this.holdUs
-    mapping.askAt = now + this.jittered(this.holdUs)
-    this.holdUs = Math.min(2 * this.holdUs, LAST_HOLD_US)
+    mapping.askAt = now + this.probe.jittered(this.hold.begin(now))
   }
 
   /** The daemon tells by another epoch that it has lost what it had. */
   private onEpoch(epoch: number, told: Mapping, now: Micros): void {
-    const before = this.epoch
-    this.epoch = epoch
-    if (before === null || before === epoch) return
+    if (!this.epoch.isAnother(epoch)) return
     this.counters.epochs++
     const lost = this.mappings.all().filter((mapping) => mapping !== told && !mapping.isAsking)
-    // Two daemons behind one address would make an endless storm of it.
-    const at = this.epochAt + EPOCH_US
-    if (now < at) {
-      for (const mapping of lost) mapping.askAt = Math.min(mapping.askAt, at)
-      return
-    }
-    this.epochAt = now
-    this.ask(lost, now)
+    const at = this.epoch.askAt(now)
+    if (at <= now) this.asking.ask(lost, now)
+    else for (const mapping of lost) mapping.askAt = Math.min(mapping.askAt, at)
   }
 
   private onBye(now: Micros): void {
@@ -453,16 +329,13 @@ export class NatClient {
     if (this.state !== 'down') this.counters.downs++
     this.state = 'down'
     this.lastError = downText(why, this.wire.hasLeases)
-    for (const mapping of this.deleting) mapping.settle()
-    this.deleting.clear()
+    this.asking.giveUpDeleting()
     for (const mapping of this.mappings.all()) {
       mapping.settle()
       // The detour's kernel carries on what it has.
       if (mapping.uses === 0 || !mapping.isGranted) this.mappings.forget(mapping)
     }
-    this.pingAttempt = -1
-    this.probeUs = FIRST_PROBE_US
-    this.pingAt = now + this.jittered(this.probeUs)
+    this.probe.onDown(now)
   }
 
   /** It answers, for the first time or again: what it is wanted for is asked for. */
@@ -474,7 +347,7 @@ export class NatClient {
       if (this.mappings.get(key) === undefined && !this.refusals.has(key, now) && this.makeRoom(now))
         wanted.push(this.add(remote, port, now))
     }
-    this.ask(wanted, now)
+    this.asking.ask(wanted, now)
   }
 
   private demanded(now: Micros): { readonly remote: IpAddress; readonly port: number }[] {
@@ -486,13 +359,6 @@ export class NatClient {
     const mayExist = mapping.isGranted || mapping.isAsking
     this.mappings.forget(mapping)
     if (!this.wire.hasLeases || !mayExist || this.state === 'down') return
-    mapping.isDeleting = true
-    this.deleting.add(mapping)
-    this.transmit([mapping], 0, now)
-  }
-
-  /** 3/4 to 5/4 of a span. */
-  private jittered(span: Micros): Micros {
-    return Math.round(span * (0.75 + (this.world.random32() >>> 0) / 0x2_0000_0000))
+    this.asking.askToDelete([mapping], now)
   }
 }

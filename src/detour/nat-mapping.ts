@@ -25,6 +25,8 @@ export class Mapping {
   grantedAt: Micros = 0
   /** A request is under way or waits for its repetition: which one of the row, -1: none. */
   attempt = -1
+  /** When the row began, or a join hastened it. */
+  askedAt: Micros = 0
   /** When the request is repeated. */
   retryAt: Micros = NEVER
   /** When it is asked for (again), after a refusal or at half the lease. */

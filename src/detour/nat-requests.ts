@@ -12,6 +12,8 @@ export const MAX_RETRIES = 4
 const LOST_US = 10 * US_PER_S
 /** Outcomes of requests that the loss is told of. */
 const OUTCOMES = 64
+/** Round trips that the shortest is taken of: when the path has become a longer one, two minutes of quiet tell. */
+const SAMPLES = 8
 /** Requests without answer that are remembered. */
 const MAX_PENDING = 1024
 
@@ -28,6 +30,8 @@ export class Requests<T> {
   private readonly pending = new Map<string, Request<T>>()
   private outcomes: boolean[] = []
   private srttUs = 0
+  /** The last round trips, the newest last. */
+  private readonly recentUs: Micros[] = []
 
   constructor(wire: NatWire) {
     this.wire = wire
@@ -38,14 +42,24 @@ export class Requests<T> {
     return this.srttUs === 0 ? null : Math.round(this.srttUs)
   }
 
+  /** The shortest of the last round trips, null: not measured. What was reordered or had to queue made others longer. */
+  get leastRttUs(): number | null {
+    return this.recentUs.length === 0 ? null : Math.min(...this.recentUs)
+  }
+
   /** Part of the last requests that got no answer, 0-1; null: nothing was asked. */
   get loss(): number | null {
     return this.outcomes.length === 0 ? null : this.outcomes.filter((isLost) => isLost).length / this.outcomes.length
   }
 
-  /** How long an answer is waited for before the next attempt. @param attempt 0 for the first */
+  /**
+   * How long an answer is waited for before the next attempt. The first wait is short, for somebody may be about to join; it costs a
+   * datagram when the answer was only late. The others, after which the detour counts as down, go by what is usual.
+   * @param attempt 0 for the first
+   */
   rto(attempt: number): Micros {
-    const base = this.srttUs === 0 ? FIRST_RTO_US : Math.max(LEAST_RTO_US, Math.round(1.5 * this.srttUs))
+    const rttUs = attempt === 0 ? this.leastRttUs : this.rttUs
+    const base = rttUs === null ? FIRST_RTO_US : Math.max(LEAST_RTO_US, Math.round(1.5 * rttUs))
     return base * 2 ** attempt
   }
 
@@ -71,6 +85,8 @@ export class Requests<T> {
     if (!this.wire.hasLeases && request.attempt > 0) return request
     const sample = Math.max(1, now - request.sentAt)
     this.srttUs = this.srttUs === 0 ? sample : (3 * this.srttUs + sample) / 4
+    this.recentUs.push(sample)
+    if (this.recentUs.length > SAMPLES) this.recentUs.shift()
     return request
   }
 

@@ -42,6 +42,8 @@ export class TestDaemon {
   /** Its clock. */
   wallUs: (now: Micros) => number = (now) => WALL_US + now + this.aheadUs
   private readonly keys: DetourKeys
+  /** When each mapping was asked for first, by its id. */
+  private readonly mappedAt = new Map<string, Micros>()
 
   constructor(keys: DetourKeys) {
     this.keys = keys
@@ -111,8 +113,16 @@ export class TestDaemon {
     return lease === null ? { ...answer, result } : { ...answer, result, leaseS: op.leaseS, detourPort: lease.port }
   }
 
+  /** When the mapping of `port` to a server's `remotePort` was made, NEVER: it is not there. */
+  mappedSince(remotePort: number, port: number): Micros {
+    const leases = this.leases.leasesOf(this.owner)
+    const lease = leases.find((one) => one.remotePort === remotePort && one.port === port && one.isLive)
+    return lease === undefined ? NEVER : (this.mappedAt.get(lease.mapId) ?? NEVER)
+  }
+
   private map(mapId: string, leaseS: number, remote: IpAddress, remotePort: number, port: number, flags: number, now: Micros) {
     const isPortFlexible = (flags & MAP_ANY_PORT) !== 0
+    if (!this.mappedAt.has(mapId)) this.mappedAt.set(mapId, now)
     const request = { mapId, leaseMs: leaseS * 1000, client: this.client, remote, remotePort, port, isPortFlexible }
     return this.leases.map(this.owner, request, now / MS)
   }
@@ -148,6 +158,8 @@ export class NatPair {
   drop: (direction: 'up' | 'down', n: number) => boolean = () => false
   /** Extra copies and delays of a datagram, one entry a copy. */
   copies: () => readonly Micros[] = () => [0]
+  /** Whoever uses the paths. */
+  onPath: (path: Path) => void = () => {}
   readonly clock: RequestClock
   readonly rng: Rng
   private readonly flying: { at: Micros; deliver: () => void }[] = []
@@ -192,6 +204,7 @@ export class NatPair {
 
   upsert(path: Path): void {
     this.paths.set(path.id, path)
+    this.onPath(path)
     this.events.push(`+${path.id} ${path.destinationPort}${path.isTentative ? '?' : ''}`)
   }
 
@@ -213,6 +226,11 @@ export class NatPair {
 
   use(id: number, delta: 1 | -1): void {
     this.client.onUse(id, delta, this.now)
+  }
+
+  /** Something else happens after `span`. */
+  after(span: Micros, deliver: () => void): void {
+    this.flying.push({ at: this.now + span, deliver })
   }
 
   /** Lets `span` pass. */
