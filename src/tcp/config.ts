@@ -51,6 +51,10 @@ export interface TcpConfig {
    * tcp_mtu_probing). What ICMP says counts in any case.
    */
   readonly mtuProbing: boolean
+  /** A pause of an RTO restarts slow start (RFC 5681 §4.1; Linux tcp_slow_start_after_idle). */
+  readonly idleRestart: boolean
+  /** Tail loss probes (RFC 8985 §7; Linux tcp_early_retrans). */
+  readonly tailProbes: boolean
   readonly congestion: CongestionFactory
   readonly flights: FlightPool
 }
@@ -81,6 +85,8 @@ export function tcpConfig(over: Partial<TcpConfig> = {}): TcpConfig {
     ecn: 'accept',
     pacing: true,
     mtuProbing: true,
+    idleRestart: true,
+    tailProbes: true,
     congestion: cubic,
     flights: new FlightPool(),
     ...over,

@@ -244,6 +244,8 @@ export class Receiver {
   /** Whether the window that the sink offers now, as the field of a segment can tell it, is worth an ACK of its own. */
   isUpdateDue(window: number, scale: number): boolean {
     const promised = this.edge - this.rcvNxt
+    // a SYN/ACK cannot tell more than 64 KB; the ACK of the first data will, in time
+    if (this.rcvNxt <= 1 && promised > 2 * this.segLen) return false
     const unit = 1 << scale
     const offer = Math.min(window, 65_535 * unit)
     const gain = offer - promised

@@ -193,7 +193,7 @@ export class Sender {
     if (!recovery.isOpen) recovery.onSent(len)
     this.lastSentMs = Math.ceil(now / US_PER_MS)
     if (this.rexmitAt === NEVER || this.outstanding === len) this.rexmitAt = now + this.rtt.rtoUs(this.cfg)
-    recovery.armProbe(this.flight, this.rtt, this.rexmitAt, mss, now)
+    if (this.cfg.tailProbes) recovery.armProbe(this.flight, this.rtt, this.rexmitAt, mss, now)
   }
 
   /** Accounts for a retransmission of [at, at + len). */
@@ -298,7 +298,7 @@ export class Sender {
       this.rexmitAt = NEVER
     } else if (acked > 0) {
       this.rexmitAt = now + this.rtt.rtoUs(this.cfg) // RFC 6298 §5.3
-      recovery.armProbe(flight, this.rtt, this.rexmitAt, mss, now)
+      if (this.cfg.tailProbes) recovery.armProbe(flight, this.rtt, this.rexmitAt, mss, now)
     }
     return acked
   }
@@ -435,7 +435,7 @@ export class Sender {
 
   /** After an idle period longer than an RTO the window is stale (RFC 5681 §4.1). */
   restartIfIdle(now: Micros): void {
-    if (this.flight === null && this.lastSentMs > 0 && now - this.lastSentMs * US_PER_MS > this.rtt.rtoUs(this.cfg)) {
+    if (this.flight === null && this.cfg.idleRestart && this.lastSentMs > 0 && now - this.lastSentMs * US_PER_MS > this.rtt.rtoUs(this.cfg)) {
       this.control?.onIdle(this.initialWindow) // one that was let go of begins no larger
     }
   }

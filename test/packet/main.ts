@@ -1,6 +1,7 @@
 /** `npm run packet -- [OPTIONS] FILE|DIR...`: runs packet scripts. Exit code 1 unless all passed, 2 for a wrong call. */
 import { readdirSync, readFileSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
+import type { FileReader } from './language/shell.js'
 import { runScript, totalText, type Verdict, verdictText } from './run/verdict.js'
 
 const USAGE = `usage: npm run packet -- [OPTIONS] FILE|DIR...
@@ -17,6 +18,17 @@ export function scriptsIn(path: string): string[] {
     .filter((name) => name.endsWith('.pkt'))
     .sort()
     .map((name) => join(path, name))
+}
+
+/** Reads what commands of the script at `path` run, for the settings in it; relative paths count from the script's folder, as there. */
+function filesBeside(path: string): FileReader {
+  return (name) => {
+    try {
+      return readFileSync(resolve(dirname(path), name), 'utf8')
+    } catch {
+      return null
+    }
+  }
 }
 
 function main(args: readonly string[]): number {
@@ -37,7 +49,7 @@ function main(args: readonly string[]): number {
   }
   const verdicts: Verdict[] = []
   for (const path of paths.flatMap(scriptsIn)) {
-    const verdict = runScript(readFileSync(path, 'utf8'), { given, seed, isStrict })
+    const verdict = runScript(readFileSync(path, 'utf8'), { given, seed, isStrict, read: filesBeside(path) })
     verdicts.push(verdict)
     process.stdout.write(`${verdictText(path, verdict)}\n`)
     if (isNoting) for (const note of verdict.noted) process.stdout.write(`    noted: ${note}\n`)

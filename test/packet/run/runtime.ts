@@ -5,6 +5,7 @@ import { ACK, SYN } from '../../../src/wire/tcp.js'
 import { Mismatch, Unsupported } from '../errors.js'
 import type { CallSpec, CodeSpec, EventTime, IcmpSpec, Script, ScriptEvent, TcpSpec } from '../language/ast.js'
 import { Code } from '../language/code.js'
+import type { FileReader } from '../language/shell.js'
 import { BLOCKED, CallError } from '../stack/errno.js'
 import { MptcpSide } from '../stack/mptcp-side.js'
 import { Settings } from '../stack/settings.js'
@@ -46,9 +47,14 @@ export class Runtime {
   private pending: Pending | null = null
   private lastSocket: Socket | null = null
   private readonly isStrict: boolean
+  private readonly read: FileReader
 
-  /** @param isStrict packets that the script does not mention are a failure at its end too. */
-  constructor(script: Script, seed: number, isStrict: boolean) {
+  /**
+   * @param isStrict packets that the script does not mention are a failure at its end too.
+   * @param read files that commands of the script run.
+   */
+  constructor(script: Script, seed: number, isStrict: boolean, read: FileReader) {
+    this.read = read
     for (const { action, line } of script.events) if (action.kind === 'call') checkCall(action, line)
     this.script = script
     this.isStrict = isStrict
@@ -254,7 +260,7 @@ export class Runtime {
   // ---------------------------------------------------------------- the rest
 
   private command(text: string, side: MptcpSide): void {
-    this.settings.command(text)
+    this.settings.command(text, this.read)
     side.config = this.settings.mptcpConfig
   }
 

@@ -1,5 +1,6 @@
 import { Mismatch, Unsupported } from '../errors.js'
 import { parseScript } from '../language/parser.js'
+import type { FileReader } from '../language/shell.js'
 import { Runtime } from './runtime.js'
 
 export type Outcome = 'passed' | 'failed' | 'unsupported'
@@ -22,10 +23,12 @@ export interface RunOptions {
   readonly seed?: number
   /** A packet left over at the end is a failure. */
   readonly isStrict?: boolean
+  /** Files that commands of the script run; none, when it is left out. */
+  readonly read?: FileReader
 }
 
 /** Runs the text of one script. Never throws for what a script or the stack does. */
-export function runScript(source: string, { given, seed = 1, isStrict = false }: RunOptions = {}): Verdict {
+export function runScript(source: string, { given, seed = 1, isStrict = false, read = () => null }: RunOptions = {}): Verdict {
   let runtime: Runtime | null = null
   const verdict = (outcome: Outcome, line: number, why: string, detail: readonly string[]): Verdict => ({
     outcome,
@@ -35,7 +38,7 @@ export function runScript(source: string, { given, seed = 1, isStrict = false }:
     noted: runtime?.settings.noted ?? [],
   })
   try {
-    runtime = new Runtime(parseScript(source, given), seed, isStrict)
+    runtime = new Runtime(parseScript(source, given), seed, isStrict, read)
     runtime.run()
     return verdict('passed', 0, '', [])
   } catch (error) {

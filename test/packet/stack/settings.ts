@@ -4,6 +4,7 @@ import { bbr } from '../../../src/tcp/cc/bbr.js'
 import { cubic } from '../../../src/tcp/cc/cubic.js'
 import { newReno } from '../../../src/tcp/cc/newreno.js'
 import { type TcpConfig, tcpConfig } from '../../../src/tcp/config.js'
+import { type FileReader, readShell } from '../language/shell.js'
 
 const CONGESTION: Readonly<Record<string, TcpConfig['congestion']>> = { reno: newReno, cubic, bbr }
 
@@ -18,6 +19,8 @@ const SYSCTLS: Readonly<Record<string, Setter>> = {
   'net.ipv4.tcp_sack': (s, v) => s.tcp({ sack: isOn(v) }),
   'net.ipv4.tcp_syn_retries': (s, v) => s.tcp({ synRetries: Number(v) }),
   'net.ipv4.tcp_retries2': (s, v) => s.tcp({ dataRetries: Number(v) }),
+  'net.ipv4.tcp_slow_start_after_idle': (s, v) => s.tcp({ idleRestart: isOn(v) }),
+  'net.ipv4.tcp_early_retrans': (s, v) => s.tcp({ tailProbes: Number(v) >= 3 }), // 0-2 are without probes
   'net.ipv4.tcp_mtu_probing': (s, v) => s.tcp({ mtuProbing: isOn(v) }),
   'net.ipv4.tcp_congestion_control': (s, v) => {
     const congestion = CONGESTION[v]
@@ -79,19 +82,12 @@ export class Settings {
     return true
   }
 
-  /** A backquoted command: `sysctl -q name=value ...` lines that we know act, everything else is noted. */
-  command(text: string): void {
-    for (const statement of text.split(/&&|;|\n/)) {
-      const line = statement.replace(/#.*|>.*/, '').trim()
-      if (line === '') continue
-      const [, assignments] = /^sysctl\b(?:\s+-[a-z]+)*\s+(.*)$/.exec(line) ?? []
-      if (assignments === undefined) {
-        this.noted.push(line)
-        continue
-      }
-      for (const [whole, name = '', quoted, plain] of assignments.matchAll(/([\w.]+)\s*=\s*(?:\\?["']([^"'\\]*)\\?["']|(\S+))/g)) {
-        if (SYSCTLS[name]?.(this, quoted ?? plain ?? '') !== true) this.noted.push(`sysctl ${whole}`)
-      }
+  /** A backquoted command: settings that we know act, everything else is noted. @param read files that it runs */
+  command(text: string, read: FileReader): void {
+    const { assignments, rest } = readShell(text, read)
+    this.noted.push(...rest)
+    for (const { name, value } of assignments) {
+      if (SYSCTLS[name]?.(this, value) !== true) this.noted.push(`sysctl ${name}=${value}`)
     }
   }
 }
