@@ -14,10 +14,11 @@ export interface ScriptEvent {
 
 export type Action = TcpSpec | IcmpSpec | CallSpec | CommandSpec | CodeSpec
 
-/** An address and port of a packet; null: not given. */
+/** An address and port of a packet; both null and 0: not given. With a `name` they are what the script calls so (`addr[name]`). */
 export interface EndSpec {
   readonly address: string | null
   readonly port: number
+  readonly name: string | null
 }
 
 export interface TupleSpec {
@@ -107,8 +108,12 @@ export type MptcpSpec =
   | { readonly kind: 'mp_join_ack' }
   | {
       readonly kind: 'add_address'
+      /** -1: not given. */
       readonly id: number
-      readonly address: string
+      /** null: what `name` stands for. */
+      readonly address: string | null
+      /** `addr[name]`, '' for none. */
+      readonly name: string
       /** 0: none. */
       readonly port: number
       readonly isEcho: boolean
@@ -116,7 +121,8 @@ export type MptcpSpec =
       readonly hmac: bigint | null
     }
   | { readonly kind: 'remove_address'; readonly ids: readonly number[] }
-  | { readonly kind: 'mp_prio'; readonly backup: boolean }
+  /** `id`: the form of version 0, with the id of another subflow; -1: none. */
+  | { readonly kind: 'mp_prio'; readonly backup: boolean; readonly id: number }
   | { readonly kind: 'mp_fail'; readonly dsn: DataSeq }
   | { readonly kind: 'mp_fastclose'; readonly key: KeyRef | null; readonly add: bigint }
   | { readonly kind: 'mp_tcprst'; readonly reason: number; readonly isTransient: boolean }

@@ -75,8 +75,10 @@ function parseMptcp(cursor: Cursor, name: string): MptcpSpec | null {
       return parseAddAddress(cursor)
     case 'remove_address':
       return parseRemoveAddress(cursor)
-    case 'mp_prio':
-      return { kind: name, backup: parseFields(cursor).flag('backup') }
+    case 'mp_prio': {
+      const fields = parseFields(cursor)
+      return { kind: name, backup: fields.flag('backup'), id: fields.int('address_id', -1) }
+    }
     case 'mp_fail': {
       const dsn = parseDataSeq(cursor, 'dsn')
       if (dsn === null) cursor.fail('dsn8')
@@ -203,24 +205,33 @@ function parseFields(cursor: Cursor): Fields {
 }
 
 function parseAddAddress(cursor: Cursor): MptcpSpec {
-  const id = cursor.takeWord('address_id') ? equalsInt(cursor) : 0
+  const id = cursor.takeWord('address_id') ? equalsId(cursor) : -1
   cursor.expectWord('addr')
   cursor.expectChar('[')
-  const { text: name, line } = cursor.expect('word')
-  if (!cursor.takeChar('=')) throw new Unsupported(line, `address ${name}, which a shell script defines`)
-  if (!cursor.takeWord('inet_addr')) cursor.expectWord('inet6_addr')
-  cursor.expectChar('(')
-  const address = cursor.expect('string').text
-  cursor.expectChar(')')
+  const name = cursor.expect('word').text
+  let address: string | null = null
+  if (cursor.takeChar('=')) {
+    if (!cursor.takeWord('inet_addr')) cursor.expectWord('inet6_addr')
+    cursor.expectChar('(')
+    address = cursor.expect('string').text
+    cursor.expectChar(')')
+  }
   cursor.expectChar(']')
   const port = cursor.takeWord('port') ? equalsInt(cursor) : 0
-  if (cursor.takeWord('addr_echo')) return { kind: 'add_address', id, address, port, isEcho: true, hmac: null }
+  const what = { kind: 'add_address' as const, id, address, name, port }
+  if (cursor.takeWord('addr_echo')) return { ...what, isEcho: true, hmac: null }
   let hmac: bigint | null = null
   if (cursor.takeWord('hmac')) {
     cursor.expectChar('=')
     if (!cursor.takeWord('auto')) hmac = cursor.bigint()
   }
-  return { kind: 'add_address', id, address, port, isEcho: false, hmac }
+  return { ...what, isEcho: false, hmac }
+}
+
+/** `=N` or `=auto`, which leaves it open. */
+function equalsId(cursor: Cursor): number {
+  cursor.expectChar('=')
+  return cursor.takeWord('auto') ? -1 : cursor.int()
 }
 
 function parseRemoveAddress(cursor: Cursor): MptcpSpec {

@@ -72,17 +72,23 @@ function parseTuple(cursor: Cursor): TupleSpec | null {
 }
 
 function isEnd(cursor: Cursor): boolean {
-  if (cursor.isKind('ipv4') || cursor.isKind('ipv6')) return true
+  // the first end may be left out: `> addr[name]`
+  if (cursor.isChar('>') || cursor.isKind('ipv4') || cursor.isKind('ipv6')) return true
   return cursor.isKind('int') ? cursor.isChar('>', 1) : cursor.isWord('addr') && cursor.isChar('[', 1)
 }
 
 function parseEnd(cursor: Cursor): EndSpec {
-  if (cursor.isKind('int')) return { address: null, port: cursor.int() }
-  if (cursor.isWord('addr')) throw new Unsupported(cursor.line, 'addresses that a shell script defines')
-  if (!cursor.isKind('ipv4') && !cursor.isKind('ipv6')) cursor.fail('an address or port')
+  if (cursor.isKind('int')) return { address: null, port: cursor.int(), name: null }
+  if (cursor.takeWord('addr')) {
+    cursor.expectChar('[')
+    const name = cursor.expect('word').text
+    cursor.expectChar(']')
+    return { address: null, port: 0, name }
+  }
+  if (!cursor.isKind('ipv4') && !cursor.isKind('ipv6')) return { address: null, port: 0, name: null }
   const address = cursor.next().text
   cursor.expectChar(':')
-  return { address, port: cursor.int() }
+  return { address, port: cursor.int(), name: null }
 }
 
 function parseFlags(cursor: Cursor): number {

@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto'
 import type { IpAddress } from '../../../src/base/address.js'
 import { Mismatch, Unsupported } from '../errors.js'
+import { Names } from './names.js'
 
 const MASK64 = (1n << 64n) - 1n
 
-/** Keys and derived numbers of the MPTCP connection of a script. */
+/** Keys and derived numbers of the MPTCP connection of a script, and its names of endpoints. */
 export class Keys {
+  readonly names = new Names()
   private readonly byName = new Map<string, bigint>()
   /** null until they were seen. */
   local: bigint | null = null
@@ -13,6 +15,22 @@ export class Keys {
   /** Nonces of the latest join: ours and the script's. */
   localNonce = 0
   remoteNonce = 0
+
+  /** Latest DATA_ACK of the stack, 64 bits; before the first one what the handshake says. */
+  private lastDataAck: bigint | null = null
+
+  get dataAck(): bigint | null {
+    return this.lastDataAck ?? (this.remote === null ? null : Keys.dsn(this.remote, 1n))
+  }
+
+  /** The stack has sent a DATA_ACK of `len` bytes; 0: none. */
+  noteDataAck(len: 0 | 4 | 8, high: number, low: number): void {
+    const last = this.dataAck
+    if (len === 0 || last === null) return
+    const word = BigInt(low >>> 0)
+    if (len === 8) this.lastDataAck = (BigInt(high >>> 0) << 32n) | word
+    else this.lastDataAck = (last + BigInt.asIntN(32, word - last)) & MASK64
+  }
 
   bind(name: string, key: bigint): void {
     this.byName.set(name, key)

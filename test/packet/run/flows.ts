@@ -3,7 +3,7 @@ import { IpAddress as Address } from '../../../src/base/address.js'
 import { parseAddress } from '../../../src/config/address-text.js'
 import type { Packet } from '../../../src/wire/packet.js'
 import { Mismatch, Unsupported } from '../errors.js'
-import type { EndSpec, TcpSpec } from '../language/ast.js'
+import type { EndSpec, TcpSpec, TupleSpec } from '../language/ast.js'
 import type { Network } from '../stack/socket.js'
 import { Flow, Keys } from './flow.js'
 
@@ -38,46 +38,58 @@ export class Flows {
 
   /** The flow of a packet that the stack sent. */
   ofSent(pkt: Packet): Flow {
-    const local = new Address(pkt.src0, pkt.src1, pkt.src2, pkt.src3)
-    const remote = new Address(pkt.dst0, pkt.dst1, pkt.dst2, pkt.dst3)
-    const known = this.all.find(
-      (f) => f.localPort === pkt.srcPort && f.remotePort === pkt.dstPort && f.local.equals(local) && f.remote.equals(remote),
-    )
-    this.latest = known ?? this.add(local, pkt.srcPort, remote, pkt.dstPort)
+    this.latest = this.knownOf(pkt) ?? this.add(sourceOf(pkt), pkt.srcPort, destinationOf(pkt), pkt.dstPort)
     this.isPassive = false
     return this.latest
   }
 
-  /** Ports of an expected packet, if the script gives them, have to be those of `flow`. */
+  private knownOf(pkt: Packet): Flow | undefined {
+    const local = sourceOf(pkt)
+    const remote = destinationOf(pkt)
+    return this.all.findLast(
+      (f) => f.localPort === pkt.srcPort && f.remotePort === pkt.dstPort && f.local.equals(local) && f.remote.equals(remote),
+    )
+  }
+
+  /** Ends of an expected packet, if the script gives them, have to be those of `flow`. Names that are new stand for them from now on. */
   check(spec: TcpSpec, line: number, flow: Flow): void {
     if (spec.tuple === null) return
     const { source, destination } = spec.tuple
-    if (flow.scriptLocalPort === 0) {
-      flow.scriptLocalPort = source.port
-      flow.scriptRemotePort = destination.port
-    }
-    const isSame = flow.scriptLocalPort === source.port && flow.scriptRemotePort === destination.port
-    if (!isSame || !isAddress(source, flow.local) || !isAddress(destination, flow.remote)) {
+    if (flow.scriptLocalPort === 0) flow.scriptLocalPort = source.port
+    if (flow.scriptRemotePort === 0) flow.scriptRemotePort = destination.port
+    if (!this.isLocal(source, flow) || !this.isRemote(destination, flow)) {
       throw new Mismatch(line, 'a packet of another connection', [
-        `expected: ${source.port} > ${destination.port}`,
-        `actual:   ${flow.local}:${flow.scriptLocalPort} > ${flow.remote}:${flow.scriptRemotePort}`,
+        `expected: ${endText(source)} > ${endText(destination)}`,
+        `actual:   ${flow.local}:${flow.scriptLocalPort || flow.localPort} > ${flow.remote}:${flow.scriptRemotePort || flow.remotePort}`,
       ])
     }
+    this.bind(source, flow.local, flow.localPort)
+    this.bind(destination, flow.remote, flow.remotePort)
+  }
+
+  /** Whether a packet that the stack sent may be the one that the script expects between these ends. */
+  isBetween(tuple: TupleSpec, pkt: Packet): boolean {
+    const known = this.knownOf(pkt)
+    if (known !== undefined) return this.isLocal(tuple.source, known) && this.isRemote(tuple.destination, known)
+    return this.isNew(tuple.source, sourceOf(pkt)) && this.isNew(tuple.destination, destinationOf(pkt))
+  }
+
+  private isNew(end: EndSpec, address: IpAddress): boolean {
+    const named = end.name === null ? undefined : this.keys.names.get(end.name)
+    return named === undefined ? isAddress(end, address) : named.address.equals(address)
   }
 
   ofInbound(spec: TcpSpec, line: number, isFirst: boolean): Flow {
     const tuple = spec.tuple
     if (tuple !== null) {
       const { source, destination } = tuple
-      const known = this.all.find(
-        (f) =>
-          f.scriptLocalPort === destination.port &&
-          f.scriptRemotePort === source.port &&
-          isAddress(destination, f.local) &&
-          isAddress(source, f.remote),
-      )
+      const fits = (f: Flow): boolean => this.isLocal(destination, f) && this.isRemote(source, f)
+      const isNew = isFirst && !(this.isKnown(source) && this.isKnown(destination))
+      const known = isNew ? undefined : this.latest !== null && fits(this.latest) ? this.latest : this.all.findLast(fits)
       if (known === undefined && !isFirst) throw new Unsupported(line, 'a packet of no connection')
-      this.latest = known ?? this.addFor(source, destination)
+      this.latest = known ?? this.addFor(source, destination, line)
+      this.bind(source, this.latest.remote, this.latest.remotePort)
+      this.bind(destination, this.latest.local, this.latest.localPort)
     } else if (isFirst && (this.isPassive || this.latest === null)) {
       this.latest = this.add(this.network.local, this.network.bindPort, this.network.remote, this.nextRemotePort++)
     }
@@ -85,9 +97,43 @@ export class Flows {
     return this.current(line)
   }
 
-  private addFor(source: EndSpec, destination: EndSpec): Flow {
-    const at = (end: EndSpec, otherwise: IpAddress): IpAddress => (end.address === null ? otherwise : parseAddress(end.address))
-    const flow = this.add(at(destination, this.network.local), destination.port, at(source, this.network.remote), source.port)
+  /** Our end of `f`. */
+  private isLocal(end: EndSpec, f: Flow): boolean {
+    return this.isEnd(end, f.local, f.localPort, f.scriptLocalPort)
+  }
+
+  private isRemote(end: EndSpec, f: Flow): boolean {
+    return this.isEnd(end, f.remote, f.remotePort, f.scriptRemotePort)
+  }
+
+  private isEnd(end: EndSpec, address: IpAddress, port: number, scriptPort: number): boolean {
+    if (end.name === null) return isAddress(end, address) && (end.port === 0 || end.port === scriptPort)
+    const named = this.keys.names.get(end.name)
+    return named === undefined || (named.address.equals(address) && named.port === port)
+  }
+
+  /** A name that stands for something, or no name at all. */
+  private isKnown(end: EndSpec): boolean {
+    return end.name === null || this.keys.names.get(end.name) !== undefined
+  }
+
+  private bind(end: EndSpec, address: IpAddress, port: number): void {
+    if (end.name !== null && !this.isKnown(end)) this.keys.names.bind(end.name, address, port)
+  }
+
+  /** A flow that the script opens. Of its own addresses the first is that of the configuration, a further one is made up. */
+  private addFor(source: EndSpec, destination: EndSpec, line: number): Flow {
+    const { network } = this
+    const { names } = this.keys
+    const from = source.name === null ? undefined : names.get(source.name)
+    const to = destination.name === null ? undefined : names.get(destination.name)
+    const at = (end: EndSpec, otherwise: () => IpAddress): IpAddress => (end.address === null ? otherwise() : parseAddress(end.address))
+    const isOther = source.name !== null && this.all.length > 0
+    const remote = from?.address ?? at(source, () => (isOther ? names.remoteOf(-1, line) : network.remote))
+    const local = to?.address ?? at(destination, () => network.local)
+    const remotePort = from?.port ?? (source.port > 0 ? source.port : this.nextRemotePort++)
+    const localPort = to?.port ?? (destination.port > 0 ? destination.port : network.bindPort)
+    const flow = this.add(local, localPort, remote, remotePort)
     flow.scriptLocalPort = destination.port
     flow.scriptRemotePort = source.port
     return flow
@@ -96,6 +142,7 @@ export class Flows {
   private add(local: IpAddress, localPort: number, remote: IpAddress, remotePort: number): Flow {
     const flow = new Flow(local, localPort, remote, remotePort, this.nextIrs)
     this.nextIrs = (this.nextIrs + 0x1357_9bdf) | 0
+    this.keys.names.addRemote(remote)
     this.all.push(flow)
     return flow
   }
@@ -103,4 +150,16 @@ export class Flows {
 
 function isAddress(end: EndSpec, address: IpAddress): boolean {
   return end.address === null || parseAddress(end.address).equals(address)
+}
+
+function endText(end: EndSpec): string {
+  return end.name === null ? `${end.address === null ? '' : `${end.address}:`}${end.port}` : `addr[${end.name}]`
+}
+
+function sourceOf(pkt: Packet): IpAddress {
+  return new Address(pkt.src0, pkt.src1, pkt.src2, pkt.src3)
+}
+
+function destinationOf(pkt: Packet): IpAddress {
+  return new Address(pkt.dst0, pkt.dst1, pkt.dst2, pkt.dst3)
 }

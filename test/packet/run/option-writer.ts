@@ -1,4 +1,5 @@
 import { createHmac } from 'node:crypto'
+import type { IpAddress } from '../../../src/base/address.js'
 import { writeI32, writeU16 } from '../../../src/base/bytes.js'
 import { parseAddress } from '../../../src/config/address-text.js'
 import * as mp from '../../../src/wire/mptcp-options.js'
@@ -6,6 +7,9 @@ import * as opt from '../../../src/wire/tcp-options.js'
 import { Unsupported } from '../errors.js'
 import type { DataSeq, MptcpSpec, OptionSpec } from '../language/ast.js'
 import { type Flow, Keys } from './flow.js'
+
+/** RFC 6824 §3.3.8: with the id of the subflow that is meant. */
+const PRIO_LEN_V0 = 4
 
 const hi = (value: bigint): number => Number(BigInt.asIntN(32, value >> 32n))
 const lo = (value: bigint): number => Number(BigInt.asIntN(32, value))
@@ -90,16 +94,21 @@ export class OptionWriter {
       case 'mp_join_ack':
         return mp.writeJoinAck(mem, at, this.joinHmac(), 0)
       case 'add_address': {
-        const address = parseAddress(o.address)
-        if (o.isEcho) return mp.writeAddAddr(mem, at, o.id, address, o.port, null, 0)
+        const { id, address } = this.addressOf(o)
+        if (o.isEcho) return mp.writeAddAddr(mem, at, id, address, o.port, null, 0)
         const { local, remote } = keys.both(line)
-        const hmac = o.hmac === null ? addressHmac(remote, local, o.id, o.address, o.port) : Keys.bytes(o.hmac)
-        return mp.writeAddAddr(mem, at, o.id, address, o.port, hmac, hmac.length - 8)
+        const hmac = o.hmac === null ? addressHmac(remote, local, id, address, o.port) : Keys.bytes(o.hmac)
+        return mp.writeAddAddr(mem, at, id, address, o.port, hmac, hmac.length - 8)
       }
       case 'remove_address':
         return mp.writeRemoveAddr(mem, at, Uint8Array.from(o.ids), o.ids.length)
-      case 'mp_prio':
-        return mp.writePrio(mem, at, o.backup)
+      case 'mp_prio': {
+        const len = mp.writePrio(mem, at, o.backup)
+        if (o.id < 0) return len
+        mem[at + 1] = PRIO_LEN_V0
+        mem[at + 3] = o.id
+        return PRIO_LEN_V0
+      }
       case 'mp_fail': {
         const dsn = this.data(o.dsn, keys.both(line).local)
         return mp.writeFail(mem, at, hi(dsn), lo(dsn))
@@ -111,6 +120,19 @@ export class OptionWriter {
       case 'mp_tcprst':
         return mp.writeTcpRst(mem, at, o.reason, o.isTransient)
     }
+  }
+
+  /** The address that is announced or echoed, and its id. Names of our addresses are known from our announcements. */
+  private addressOf(o: MptcpSpec & { kind: 'add_address' }): { id: number; address: IpAddress } {
+    const { flow, line } = this
+    const { names } = this.keys
+    const named = o.address === null ? names.get(o.name)?.address : parseAddress(o.address)
+    const address = named ?? names.remoteOf(o.id, line)
+    const port = o.port > 0 ? o.port : o.isEcho ? flow.localPort : flow.remotePort
+    if (o.name !== '') names.bind(o.name, address, port)
+    if (o.isEcho) return { id: o.id < 0 ? names.idOfOurs(address) : o.id, address }
+    const id = names.addRemote(address, o.id)
+    return { id: o.id < 0 ? id : o.id, address }
   }
 
   /** A number, the name of the key that it belongs to, or null: ours. */
@@ -158,8 +180,7 @@ export class OptionWriter {
 }
 
 /** RFC 8684 §3.4.1: HMAC of an announced address, 32 bytes of which the last eight travel. */
-export function addressHmac(sender: bigint, receiver: bigint, id: number, address: string, port: number): Buffer {
-  const ip = parseAddress(address)
+export function addressHmac(sender: bigint, receiver: bigint, id: number, ip: IpAddress, port: number): Buffer {
   const words = ip.isV4 ? [ip.w3] : [ip.w0, ip.w1, ip.w2, ip.w3]
   const message = Buffer.alloc(1 + 4 * words.length + 2)
   message[0] = id

@@ -15,7 +15,7 @@ import { START, World } from '../stack/world.js'
 import { type Call, Calls, checkCall, type Outcome } from './calls.js'
 import { Flows } from './flows.js'
 import { buildIcmp, buildInbound } from './inject.js'
-import { type Due, dueText, matchPacket, seconds, takeNext } from './matcher.js'
+import { type Due, dueText, indexOfFirst, matchPacket, seconds, takeNext } from './matcher.js'
 import { liveText, specText } from './text.js'
 
 /** Default of `--tolerance_usecs`. */
@@ -156,10 +156,12 @@ export class Runtime {
       }
       this.poke()
     }
-    const { pkt, live, at } = takeNext(world.sent, spec.len)
+    const { tuple } = spec
+    const index = tuple === null ? 0 : indexOfFirst(world.sent, (pkt) => this.flows.isBetween(tuple, pkt))
+    const { pkt, live, at } = takeNext(world.sent, spec.len, index)
     const flow = this.flows.ofSent(pkt)
     this.flows.check(spec, line, flow)
-    matchPacket(spec, line, live, at, due, flow, this.flows.keys, this.stampTolerance)
+    matchPacket(spec, line, live, at, due, flow, this.flows.keys, this.stampTolerance, this.isStrict)
     this.base = due === null || due.from !== due.to ? at : due.from
   }
 
