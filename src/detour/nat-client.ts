@@ -1,25 +1,23 @@
 import type { IpAddress } from '../base/address.js'
 import { type Micros, NEVER, US_PER_S } from '../base/time.js'
 import { type Asked, Asking } from './nat-asking.js'
-import { Corrections, Epoch, Hold } from './nat-limits.js'
-import { deniedText, downText, fullText, NatCounters } from './nat-report.js'
+import { Grants } from './nat-grants.js'
+import { Corrections } from './nat-limits.js'
+import { downText, NatCounters } from './nat-report.js'
 import type { Mapping } from './nat-mapping.js'
-import { type Demands, Refusals, targetKey } from './nat-memory.js'
+import { type Demands, targetKey } from './nat-memory.js'
 import { Probe } from './nat-probe.js'
 import type { Request } from './nat-requests.js'
-import { destinationOf, MappingTable, type NatPaths, type NatWorld } from './nat-table.js'
+import { MappingTable, type NatPaths, type NatWorld } from './nat-table.js'
 import type { NatWire } from './nat-wire.js'
-import { type MappedOp, RESULT_BAD_REQUEST, RESULT_CONFLICT, RESULT_DENIED, RESULT_NO_PORT, RESULT_OK } from './protocol/ops.js'
 
 /** A mapping without subflow is deleted after that. */
 const IDLE_US = 30 * US_PER_S
 /** A mapping that is used again after that is asked for once more. */
 const TRUSTED_US = 2 * US_PER_S
-const MAX_REFUSALS = 1024
 /** A detour that comes up is asked for what was connected to within the last hour, the newest first. */
 const DEMAND_US = 3600 * US_PER_S
 const DEMANDS_AT_UP = 16
-const MAX_CONFLICTS = 3
 
 export type NatState = 'starting' | 'up' | 'down'
 
@@ -36,20 +34,17 @@ export type NatState = 'starting' | 'up' | 'down'
 export class NatClient {
   readonly counters = new NatCounters()
   state: NatState = 'starting'
-  /** In plain words; null: nothing is wrong. */
-  lastError: string | null = null
   /** How the detour sees us; null: not known. */
   seenAddress: IpAddress | null = null
-  quotaLeft: number | null = null
   private readonly wire: NatWire
   private readonly demands: Demands
   private readonly mappings: MappingTable
   private readonly asking: Asking
   private readonly probe: Probe
-  private readonly refusals = new Refusals(MAX_REFUSALS)
-  private readonly hold = new Hold()
+  private readonly grants: Grants
   private readonly corrections = new Corrections()
-  private readonly epoch = new Epoch()
+  /** Why it does not answer, or not as it should; null: it does. */
+  private trouble: string | null = null
   private isStopped = false
 
   /** @param demands shared by all clients of the host */
@@ -59,6 +54,16 @@ export class NatClient {
     this.demands = demands
     this.asking = new Asking(wire, this.mappings, this.counters, world)
     this.probe = new Probe(wire.hasLeases ? now : NEVER, () => world.random32())
+    this.grants = new Grants(wire, this.mappings, this.asking, this.counters, (span) => this.probe.jittered(span))
+  }
+
+  /** In plain words; null: nothing is wrong. */
+  get lastError(): string | null {
+    return this.trouble ?? this.grants.lastError
+  }
+
+  get quotaLeft(): number | null {
+    return this.grants.quotaLeft
   }
 
   get rttUs(): number | null {
@@ -88,7 +93,7 @@ export class NatClient {
       known.idleAt = now
       return
     }
-    if (this.state === 'down' || this.refusals.has(key, now) || this.hold.isOn(now) || !this.makeRoom(now)) {
+    if (this.state === 'down' || !this.grants.mayAsk(key, now) || !this.makeRoom(now)) {
       this.counters.skipped++
       return
     }
@@ -100,7 +105,7 @@ export class NatClient {
     const key = targetKey(remote, port)
     const mapping = this.mappings.get(key)
     if (mapping !== undefined && mapping.uses > 0) return // it does, for others
-    this.refusals.add(key, now)
+    this.grants.refusals.add(key, now)
     if (mapping !== undefined) this.delete(mapping, now)
   }
 
@@ -111,7 +116,7 @@ export class NatClient {
     mapping.uses = Math.max(0, mapping.uses + delta)
     mapping.idleAt = now
     if (delta === 1) {
-      this.refusals.clear(mapping.key)
+      this.grants.refusals.clear(mapping.key)
       // The detour may have lost it since: then it is there again before the join is repeated.
       const mayBeLost = mapping.isGranted && !mapping.isAsking && now - mapping.grantedAt > TRUSTED_US
       if (mayBeLost && this.wire.hasLeases && this.state !== 'down') this.asking.ask([mapping], now)
@@ -152,9 +157,10 @@ export class NatClient {
     this.probe.onAnswer(this.wire.hasLeases, now)
     const isBack = this.state !== 'up'
     this.state = 'up'
-    if (isBack) this.lastError = null
+    this.trouble = null
+    if (isBack) this.grants.lastError = null
     for (const op of reply.ops) {
-      if (op.op === 'mapped') this.onMapped(op, request.what, now)
+      if (op.op === 'mapped') this.grants.onMapped(op, request.what, now)
       else if (op.op === 'pong') this.onPong(op.seenAddress, now)
     }
     if (isBack && !this.isStopped) this.onUp(request.what, now)
@@ -162,7 +168,7 @@ export class NatClient {
 
   /** Nobody listens at the detour's port, says its kernel (or somebody who claims to be it): the attempts go on, the reason is told. */
   onUnreachable(what: string): void {
-    if (this.state !== 'up') this.lastError = what
+    if (this.state !== 'up') this.trouble = what
   }
 
   /** The detour sees another client from now on: everything is asked for again. */
@@ -246,7 +252,7 @@ export class NatClient {
       this.wire.onTime(timeUs, now - request.sentAt)
       this.counters.corrections++
     }
-    if (this.corrections.isVain) this.lastError = 'the detour does not accept the time of requests: its clock or ours jumps'
+    if (this.corrections.isVain) this.trouble = 'the detour does not accept the time of requests: its clock or ours jumps'
     else this.asking.askAgain(request.what, now)
   }
 
@@ -254,69 +260,6 @@ export class NatClient {
     const before = this.seenAddress
     this.seenAddress = seen
     if (before !== null && !before.equals(seen)) this.onMoved(now)
-  }
-
-  private onMapped(op: MappedOp, asked: Asked, now: Micros): void {
-    const entry = asked.mappings.find(({ mapping }) => mapping.mapId === op.mapId)
-    if (entry === undefined) return
-    const { mapping, isDelete } = entry
-    if (isDelete) {
-      this.asking.onDeleted(mapping)
-      return
-    }
-    if (this.mappings.get(mapping.key) !== mapping) return // given up meanwhile
-    mapping.settle()
-    this.quotaLeft = op.quotaLeft
-    if (op.result === RESULT_OK && op.leaseS > 0 && op.detourPort > 0) this.onGranted(mapping, op, now)
-    else this.onRefused(mapping, op, now)
-    this.onEpoch(op.epoch, mapping, now)
-  }
-
-  private onGranted(mapping: Mapping, op: MappedOp, now: Micros): void {
-    this.counters.granted++
-    this.hold.reset()
-    this.lastError = null
-    mapping.isGranted = true
-    mapping.grantedAt = now
-    mapping.conflicts = 0
-    mapping.detourPort = op.detourPort
-    mapping.askAt = this.wire.hasLeases ? now + (op.leaseS * US_PER_S) / 2 : NEVER
-    this.mappings.show(mapping, destinationOf(op.detour, this.mappings.peer), false)
-  }
-
-  private onRefused(mapping: Mapping, op: MappedOp, now: Micros): void {
-    this.counters.refused++
-    mapping.isGranted = false
-    if (op.result === RESULT_CONFLICT && mapping.conflicts < MAX_CONFLICTS) {
-      mapping.conflicts++
-      mapping.mapId = this.wire.newMapId(mapping.remote, mapping.port)
-      this.asking.ask([mapping], now)
-      return
-    }
-    if (op.result === RESULT_NO_PORT && mapping.detourPort !== 0) {
-      mapping.detourPort = 0
-      this.asking.ask([mapping], now)
-      return
-    }
-    if (op.result === RESULT_DENIED || op.result === RESULT_BAD_REQUEST || op.result === RESULT_CONFLICT) {
-      this.lastError = deniedText(mapping, op.result)
-      this.refusals.add(mapping.key, now)
-      this.mappings.forget(mapping)
-      return
-    }
-    this.lastError = fullText(mapping, op.result)
-    this.mappings.drop(mapping)
-    mapping.askAt = now + this.probe.jittered(this.hold.begin(now))
-  }
-
-  /** The daemon tells by another epoch that it has lost what it had. */
-  private onEpoch(epoch: number, told: Mapping, now: Micros): void {
-    if (!this.epoch.isAnother(epoch)) return
-    this.counters.epochs++
-    const lost = this.mappings.all().filter((mapping) => mapping !== told && !mapping.isAsking)
-    const at = this.epoch.askAt(now)
-    if (at <= now) this.asking.ask(lost, now)
-    else for (const mapping of lost) mapping.askAt = Math.min(mapping.askAt, at)
   }
 
   private onBye(now: Micros): void {
@@ -328,7 +271,7 @@ export class NatClient {
   private goDown(why: 'silent' | 'bye', now: Micros): void {
     if (this.state !== 'down') this.counters.downs++
     this.state = 'down'
-    this.lastError = downText(why, this.wire.hasLeases)
+    this.trouble = downText(why, this.wire.hasLeases)
     this.asking.giveUpDeleting()
     for (const mapping of this.mappings.all()) {
       mapping.settle()
@@ -344,7 +287,7 @@ export class NatClient {
     const wanted = this.mappings.all().filter((mapping) => !mapping.isAsking && !isTold(mapping))
     for (const { remote, port } of this.demanded(now).slice(0, DEMANDS_AT_UP)) {
       const key = targetKey(remote, port)
-      if (this.mappings.get(key) === undefined && !this.refusals.has(key, now) && this.makeRoom(now))
+      if (this.mappings.get(key) === undefined && !this.grants.refusals.has(key, now) && this.makeRoom(now))
         wanted.push(this.add(remote, port, now))
     }
     this.asking.ask(wanted, now)
