@@ -155,9 +155,9 @@ export class TcpEndpoint {
   get isSynchronized(): boolean {
     return this.state >= st.ESTABLISHED
   }
-  /** May still carry new data of ours. */
+  /** May still carry new data of ours; with Fast Open also before the handshake is complete. */
   get canSend(): boolean {
-    return (this.state === st.ESTABLISHED || this.state === st.CLOSE_WAIT) && this.finSeq < 0
+    return (this.state === st.ESTABLISHED || this.state === st.CLOSE_WAIT || this.hs?.isFastOpen === true) && this.finSeq < 0
   }
   /** Bytes of new data that cwnd and this flow's own window would let out now; one segment at least when nothing is in flight. */
   sendSpace(): number {
@@ -281,7 +281,8 @@ export class TcpEndpoint {
         break
       case SEG_RESET:
         this.ext.onReset(opts, now)
-        this.finish(this.state === st.SYN_RECEIVED ? st.CAUSE_REFUSED : st.CAUSE_RESET)
+        // with Fast Open the application has had the connection in hand already
+        this.finish(this.state === st.SYN_RECEIVED && !this.canSend ? st.CAUSE_REFUSED : st.CAUSE_RESET)
         break
       case SEG_STRAY:
         return false
@@ -376,7 +377,7 @@ export class TcpEndpoint {
     // Linux: only what has no data can be part of an endless exchange of ACKs
     const isBare = (pkt.payLen === 0 && !isFin) || (pkt.flags & SYN) !== 0
     if (isBare && !this.mayAnswer(now)) return
-    if (pkt.payLen > 0) this.rcv.noteOld(segOff, pkt.payLen)
+    if (pkt.payLen > 0 && (pkt.flags & SYN) === 0) this.rcv.noteOld(segOff, pkt.payLen)
     this.answer()
   }
 
@@ -415,7 +416,7 @@ export class TcpEndpoint {
   pollTransmit(tx: TxRing, now: Micros): boolean {
     if ((this.bits & DUE_RST) !== 0) return sendReset(this, tx, now)
     if (this.state === st.CLOSED) return this.rcv.ackNow && this.cause === st.CAUSE_FIN && sendAck(this, tx, now)
-    if (this.hs !== null) return this.hs.isSynDue && sendSyn(this, tx, this.hs, now)
+    if (this.hs !== null) return this.hs.isSynDue ? sendSyn(this, tx, this.hs, now) : this.hs.isFastOpen && sendNew(this, tx, now)
     if (this.state !== st.TIME_WAIT) {
       if ((this.bits & DUE_PROBE) !== 0 && sendProbe(this, tx, now)) return true
       if ((this.bits & DUE_TLP) !== 0 && sendTailProbe(this, tx, now)) return true

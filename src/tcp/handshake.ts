@@ -96,8 +96,13 @@ export class Handshake {
   /** Retransmissions of it so far. */
   retries = 0
   firstSentAt: Micros = -1
-  /** Client Fast Open (RFC 7413 §4.1): null: none; empty: cookie request; 4-16 bytes: cookie, data travels in the SYN. */
+  /**
+   * Fast Open (RFC 7413 §4.1). Of a SYN: null: none; empty: cookie request; 4-16 bytes: cookie, data travels in the SYN. Of a SYN/ACK: the
+   * cookie that it gives, null: none.
+   */
   fastOpenCookie: Uint8Array | null = null
+  /** The peer's SYN had a valid cookie: its data was taken, and ours may go before the third ACK (RFC 7413 §4.2.2). */
+  isFastOpen = false
   /** Payload bytes that our SYN carried. They are in no flight: what the SYN/ACK does not cover counts as never sent. */
   fastOpenLen = 0
   /** Our SYN offered these; passive endpoints answer with what the peer's offered. */

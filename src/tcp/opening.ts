@@ -88,8 +88,9 @@ export function establish(ep: TcpEndpoint, opts: TcpOptions, ackOff: SeqOff, now
   if (ep.snd.sndUna < 1) ep.snd.sndUna = 1
   if (ep.snd.sndNxt < 1) ep.snd.sndNxt = 1
   ep.snd.rtt.backoff = 0
-  ep.snd.rexmitAt = NEVER
-  if (ackOff > 1) takeFastOpen(ep, ackOff, now)
+  // the timer was that of the SYN/ACK; data that has left behind it (server Fast Open) has its own from here on
+  ep.snd.rexmitAt = ep.snd.flight === null ? NEVER : now + ep.rtoUs()
+  if (ackOff > 1 && ep.snd.flight === null) takeFastOpen(ep, ackOff, now)
 }
 
 /**
@@ -102,6 +103,27 @@ function takeFastOpen(ep: TcpEndpoint, ackOff: SeqOff, now: Micros): void {
   ep.snd.sndUna = ackOff
   ep.snd.sndNxt = ackOff
   ep.source.acked(ackOff, now)
+}
+
+/**
+ * Server Fast Open (RFC 7413 §4.2.2): the SYN that this passive open is for showed a valid cookie, or needs none. Its data goes to the
+ * sink, the SYN/ACK acknowledges it, and data of ours may leave before the third ACK. To be called once, before the first poll.
+ * @returns how many bytes of the SYN were taken
+ */
+export function openFast(ep: TcpEndpoint, syn: Packet, now: Micros): number {
+  const { hs, rcv, snd } = ep
+  if (ep.state !== st.SYN_RECEIVED || hs === null) return 0
+  hs.isFastOpen = true
+  // our SYN goes first, and the window of a SYN is never scaled
+  snd.sndNxt = 1
+  snd.updateWindow(0, syn.window, ep.ext.peerEdge(1, syn.window))
+  if (syn.payLen === 0) return 0
+  rcv.announceSyn(ep.ext.ownWindow(1))
+  const len = Math.min(syn.payLen, rcv.edge - 1)
+  const taken = len <= 0 ? 0 : rcv.onPayload(1, syn.mem, syn.payOff, len, len, ep.sink, ep.cfg.delayedAckUs, now)
+  rcv.onAckSent(true) // the SYN/ACK will tell
+  if (taken > 0) ep.events |= st.EV_DATA
+  return taken
 }
 
 /** What the handshake tells about the path. */
@@ -137,12 +159,13 @@ export function sendSyn(ep: TcpEndpoint, tx: TxRing, hs: Handshake, now: Micros)
   const isActive = ep.state === st.SYN_SENT
   if (!openSyn(ep, tx, hs, isActive ? KIND_SYN : KIND_SYNACK, now)) return false
   const payload = addFastOpenData(ep, tx, hs, now)
-  const raw = ep.rcv.announceSyn(ep.ext.ownWindow(1))
+  const raw = ep.rcv.announceSyn(ep.ext.ownWindow(Math.max(1, ep.rcv.rcvNxt)))
   const ask = isActive && ep.cfg.ecn === 'request' && hs.retries === 0 ? ECE | CWR : 0
   const agree = !isActive && (ep.bits & ECN_OK) !== 0 ? ECE : 0
   closeSegment(ep, tx, isActive ? SYN | ask : SYN | ACK | agree, 0, payload, raw, 0)
   ep.segsOut++
   hs.isSynDue = false
+  if (!isActive) hs.fastOpenCookie = null // RFC 7413 §4.2.2: a SYN/ACK that is repeated goes without
   if (hs.firstSentAt < 0) hs.firstSentAt = now
   if (hs.retries > 0) ep.retransSegs++
   return true

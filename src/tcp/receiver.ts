@@ -209,10 +209,10 @@ export class Receiver {
     if (segOff + len <= this.rcvNxt) this.noteDuplicate(segOff, segOff + len)
   }
 
-  /** Window field of a SYN or SYN/ACK, which is never scaled (RFC 7323 §2.2). */
+  /** Window field of a SYN or SYN/ACK, which is never scaled (RFC 7323 §2.2); relative to what the SYN/ACK acknowledges. */
   announceSyn(window: number): number {
     const raw = Math.min(65_535, window)
-    this.edge = Math.max(this.edge, 1 + raw)
+    this.edge = Math.max(this.edge, Math.max(1, this.rcvNxt) + raw)
     this.maxWindow = Math.max(this.maxWindow, raw)
     return raw
   }

@@ -103,14 +103,17 @@ export function sendTailProbe(ep: TcpEndpoint, tx: TxRing, now: Micros): boolean
   return true
 }
 
-/** New data as far as both windows let it out, and the FIN behind the last of it. */
+/**
+ * New data as far as both windows let it out, and the FIN behind the last of it. During a Fast Open only data: RFC 9293 §3.10.4 queues
+ * a CLOSE in SYN-RECEIVED until the connection is established.
+ */
 export function sendNew(ep: TcpEndpoint, tx: TxRing, now: Micros): boolean {
   const snd = ep.snd
-  if (ep.state !== st.ESTABLISHED && ep.state !== st.CLOSE_WAIT) return false
+  if (!ep.canSend) return false
   const pending = ep.ext.maySendData() ? ep.source.pending() : 0
   if (pending === 0) {
     snd.noteLimit(false)
-    return ep.source.finAt() === snd.sndNxt && snd.mayFin(now) && sendFin(ep, tx, now)
+    return ep.hs === null && ep.source.finAt() === snd.sndNxt && snd.mayFin(now) && sendFin(ep, tx, now)
   }
   snd.restartIfIdle(now)
   if (snd.pmtu !== null && sendMtuProbe(ep, snd.pmtu, tx, pending, now)) return true
@@ -145,7 +148,7 @@ function sendRun(ep: TcpEndpoint, tx: TxRing, n: number, pending: number, now: M
   run.queue.tx(run.off, len, tx)
   if (snd.flight === null) ep.retries = 0 // what was not answered so far were keepalives
   ep.source.commit(at, run, len, now)
-  const hasFin = ep.source.finAt() === at + len && at + len < snd.sndEdge
+  const hasFin = ep.hs === null && ep.source.finAt() === at + len && at + len < snd.sndEdge
   const isLast = len === pending
   close(ep, tx, ACK | (isLast ? PSH : 0) | (hasFin ? FIN : 0), at, len)
   snd.onSent(hasFin ? len + 1 : len, ep.mss, now)

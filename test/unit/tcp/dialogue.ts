@@ -235,7 +235,7 @@ export class Dialogue {
       flags,
       window,
       options: options.slice(0, at),
-      payload: pattern(len, seq - 1),
+      payload: pattern(len, Math.max(0, seq - 1)),
       gsoSize,
     })
     if (urgent > 0) writeU16(bytes, 10 + (local.isV4 ? 20 : 40) + 18, urgent)

@@ -8,6 +8,7 @@ import { type TcpConfig, tcpConfig } from '../../../src/tcp/config.js'
 import { TcpEndpoint } from '../../../src/tcp/endpoint.js'
 import type { SegmentSink, SegmentSource, TcpExtension } from '../../../src/tcp/extension.js'
 import { HalfOpen } from '../../../src/tcp/half-open.js'
+import { openFast } from '../../../src/tcp/opening.js'
 import { PlainFlow } from '../../../src/tcp/plain.js'
 import { PARSE_OK, Packet, parsePacket } from '../../../src/wire/packet.js'
 import { parseOptionsOf, TcpOptions } from '../../../src/wire/tcp-options.js'
@@ -41,6 +42,8 @@ export class Side {
   receivedLen = 0
   isReading = true
   strays = 0
+  /** The SYN that is accepted counts as one with a valid Fast Open cookie. */
+  isFastOpen = false
 
   constructor(
     tuple: Tuple,
@@ -70,6 +73,7 @@ export class Side {
     if (this.ep === null) {
       const half = new HalfOpen(this.cfg, this.tuple, this.pkt, this.opts, now)
       this.ep = half.accept(this.cfg, iss, this.flow, this.flow, this.flow, now)
+      if (this.isFastOpen) openFast(this.ep, this.pkt, now)
       return true
     }
     if (!this.ep.onSegment(this.pkt, this.opts, now)) this.strays++
