@@ -19,6 +19,8 @@ const OPTIONS = new Set([
   'mss',
   'mtu',
   'tolerance_usecs',
+  'tolerance_percent',
+  'strict_segments',
   'tcp_ts_tick_usecs',
   'tcp_ts_ecr_scaled',
   'non_fatal',

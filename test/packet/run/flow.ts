@@ -130,7 +130,7 @@ export class Flow {
   }
 
   toScriptLocal(seq: number, isSyn: boolean): number {
-    return (seq - (this.iss ?? seq) + (isSyn ? this.scriptIss : 0)) | 0
+    return (seq - (this.iss ?? (isSyn ? seq : 0)) + (isSyn ? this.scriptIss : 0)) | 0
   }
 
   toScriptRemote(seq: number): number {

@@ -18,6 +18,7 @@ export class Flows {
   private latest: Flow | null = null
   /** The next SYN to us opens a connection. */
   private isPassive = false
+  private isNoFlow = false
   private nextRemotePort = FIRST_REMOTE_PORT
   private nextIrs: number
 
@@ -26,9 +27,10 @@ export class Flows {
     this.nextIrs = irs
   }
 
-  /** A socket listens: a SYN without ports is for it. */
+  /** A socket listens: a SYN without ports is for it, and whatever comes before there is a flow. */
   expectPassive(): void {
     this.isPassive = true
+    this.isNoFlow = true
   }
 
   current(line: number): Flow {
@@ -90,10 +92,11 @@ export class Flows {
       this.latest = known ?? this.addFor(source, destination, line)
       this.bind(source, this.latest.remote, this.latest.remotePort)
       this.bind(destination, this.latest.local, this.latest.localPort)
-    } else if (isFirst && (this.isPassive || this.latest === null)) {
+    } else if (this.latest === null || (this.isPassive && (isFirst || this.isNoFlow))) {
       this.latest = this.add(this.network.local, this.network.bindPort, this.network.remote, this.nextRemotePort++)
     }
-    this.isPassive = false
+    this.isPassive = this.isPassive && this.isNoFlow && !isFirst // what no SYN went before is of no connection
+    this.isNoFlow = false
     return this.current(line)
   }
 

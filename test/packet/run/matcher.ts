@@ -1,7 +1,7 @@
 import { type Micros, US_PER_S } from '../../../src/base/time.js'
 import { FORM_ACK, FORM_SYN, FORM_SYNACK, type OptionForm } from '../../../src/wire/mptcp-options.js'
 import { PARSE_OK, Packet, parsePacket } from '../../../src/wire/packet.js'
-import { ACK, FIN, PSH, SYN } from '../../../src/wire/tcp.js'
+import { ACK, CWR, FIN, SYN } from '../../../src/wire/tcp.js'
 import { Mismatch, sideBySide } from '../errors.js'
 import type { TcpSpec } from '../language/ast.js'
 import { type Sent, START, withVnet } from '../stack/world.js'
@@ -26,26 +26,27 @@ export function parseSent(ip: Uint8Array): Packet {
 
 /**
  * Takes the packet that is next to be compared off `sent`, which is not empty. The wire has segments, a script for Linux may show the
- * super-segment that they were cut from: pieces that left at the same instant are joined as long as all but the last are full.
+ * super-segment that they were cut from, or several: pieces that left at the same instant are joined as long as all but the last are
+ * full. As in the language, what is joined has the number and the CWR of its first piece, everything else of its last.
+ * @param isExact only pieces of one super-segment (`--strict_segments`)
  */
-export function takeNext(sent: Sent[], wantedLen: number, index = 0): { pkt: Packet; live: LivePacket; at: Micros } {
+export function takeNext(sent: Sent[], wantedLen: number, isExact: boolean, index = 0): { pkt: Packet; live: LivePacket; at: Micros } {
   const [first] = sent.splice(index, 1) as [Sent]
   const pkt = parseSent(first.ip)
   let len = pkt.payLen
-  let flags = pkt.flags
-  let lastLen = len
-  while (sent.length > index && len > 0 && len < wantedLen && lastLen === pkt.payLen) {
+  let last = pkt
+  while (sent.length > index && len > 0 && len < wantedLen && last.payLen === pkt.payLen) {
     const next = sent[index] as Sent
     const piece = parseSent(next.ip)
     const isSame =
       next.at === first.at && piece.srcPort === pkt.srcPort && piece.dstPort === pkt.dstPort && ((piece.seq - pkt.seq) | 0) === len
-    if (!isSame || piece.payLen === 0 || piece.payLen > pkt.payLen || (flags & (PSH | FIN)) !== 0) break
+    const isOther = isExact && next.burst !== first.burst
+    if (!isSame || piece.payLen === 0 || piece.payLen > pkt.payLen || (last.flags & FIN) !== 0 || isOther) break
     sent.splice(index, 1)
     len += piece.payLen
-    lastLen = piece.payLen
-    flags |= piece.flags & (PSH | FIN)
+    last = piece
   }
-  return { pkt, at: first.at, live: { ...fieldsOf(pkt), flags, len } }
+  return { pkt, at: first.at, live: { ...fieldsOf(last), seq: pkt.seq, flags: (last.flags & ~CWR) | (pkt.flags & CWR), len } }
 }
 
 /** Which of the packets that left at the same instant as the first one `fits`; 0 when none does: subflows have no order among themselves. */

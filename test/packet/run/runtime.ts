@@ -20,6 +20,8 @@ import { liveText, specText } from './text.js'
 
 /** Default of `--tolerance_usecs`. */
 const TOLERANCE_US: Micros = 4_000
+/** Default of `--tolerance_percent`. */
+const TOLERANCE_PERCENT = 12.5
 /** How long a packet is waited for that may come at any time. */
 const PATIENCE_US: Micros = 3600 * US_PER_S
 
@@ -28,6 +30,7 @@ interface Pending {
   readonly line: number
   readonly call: Call
   readonly endAt: Micros
+  readonly tolerance: Micros
 }
 
 /** Runs one script against a fresh stack in virtual time. */
@@ -47,6 +50,9 @@ export class Runtime {
   private pending: Pending | null = null
   private lastSocket: Socket | null = null
   private readonly isStrict: boolean
+  private readonly isExact: boolean
+  /** Share of the time since the event before that an event may be off. */
+  private readonly laxity: number
   private readonly read: FileReader
 
   /**
@@ -66,6 +72,8 @@ export class Runtime {
     this.tolerance = Number(option('tolerance_usecs', String(TOLERANCE_US)))
     const tick = Number(option('tcp_ts_tick_usecs', '0'))
     this.stampTolerance = tick > 0 ? Math.max(1, this.tolerance / tick) : Number.POSITIVE_INFINITY
+    this.laxity = isStrict ? 0 : Number(option('tolerance_percent', String(TOLERANCE_PERCENT))) / 100
+    this.isExact = script.options.has('strict_segments')
     this.isScaled = script.options.has('tcp_ts_ecr_scaled')
     this.world = new World(seed)
     this.mtu = Number(option('mtu', '1500'))
@@ -80,6 +88,8 @@ export class Runtime {
     this.calls = new Calls(stack)
     this.flows = new Flows(network, this.world.host.rng() | 0)
     if (script.init !== null) this.command(script.init.text, stack.side)
+    const scale = shownScale(script)
+    if (scale >= 0) this.settings.showScale(scale)
     this.side = stack.side
   }
 
@@ -90,7 +100,7 @@ export class Runtime {
     for (const event of this.script.events) this.event(event)
     this.finishPending()
     if (this.isStrict && this.world.sent.length > 0) {
-      const { live, pkt } = takeNext(this.world.sent, 0)
+      const { live, pkt } = takeNext(this.world.sent, 0, false)
       const flow = this.flows.ofSent(pkt)
       const line = this.script.events.at(-1)?.line ?? 0
       throw new Mismatch(line, 'a packet that the script does not expect', [`actual:   ${liveText(live, flow, this.flows.keys, 0)}`])
@@ -132,7 +142,12 @@ export class Runtime {
     if (time.kind === 'any') return null
     const origin = time.isRelative ? this.base : START
     const [from, to] = time.kind === 'at' ? [time.us, time.us] : [time.fromUs, time.toUs]
-    return { from: origin + from, to: origin + to, tolerance: this.tolerance }
+    return { from: origin + from, to: origin + to, tolerance: this.toleranceAt(origin + from) }
+  }
+
+  /** How far off an event at `at` may be. */
+  private toleranceAt(at: Micros): Micros {
+    return Math.max(this.tolerance, Math.floor((at - this.base) * this.laxity))
   }
 
   /** Lets virtual time pass; timers run, and a blocking call is tried after each of them. */
@@ -145,7 +160,7 @@ export class Runtime {
 
   private expectPacket(spec: TcpSpec, line: number, due: Due | null): void {
     const world = this.world
-    const limit = due === null ? world.now + PATIENCE_US : due.to + this.tolerance
+    const limit = due === null ? world.now + PATIENCE_US : due.to + due.tolerance
     while (world.sent.length === 0) {
       if (world.nextTimeout() === NEVER || !world.step(limit)) {
         const when = due === null ? 'at any time' : dueText(due)
@@ -158,7 +173,7 @@ export class Runtime {
     }
     const { tuple } = spec
     const index = tuple === null ? 0 : indexOfFirst(world.sent, (pkt) => this.flows.isBetween(tuple, pkt))
-    const { pkt, live, at } = takeNext(world.sent, spec.len, index)
+    const { pkt, live, at } = takeNext(world.sent, spec.len, this.isExact, index)
     const flow = this.flows.ofSent(pkt)
     this.flows.check(spec, line, flow)
     matchPacket(spec, line, live, at, due, flow, this.flows.keys, this.stampTolerance, this.isStrict)
@@ -184,7 +199,7 @@ export class Runtime {
     const isListen = spec.name === 'listen'
     const origin = time.kind !== 'any' && time.isRelative ? this.base - (time.kind === 'at' ? time.us : 0) : START
     const endAt = spec.endUs === null ? this.world.now : origin + spec.endUs
-    const pending = { spec, line, call, endAt }
+    const pending = { spec, line, call, endAt, tolerance: this.toleranceAt(endAt) }
     if (this.tryCall(pending)) {
       if (isListen) this.flows.expectPassive()
       return
@@ -202,8 +217,8 @@ export class Runtime {
 
   private finishPending(): void {
     while (this.pending !== null) {
-      const { endAt, spec, line } = this.pending
-      if (!this.world.step(endAt + this.tolerance)) {
+      const { endAt, spec, line, tolerance } = this.pending
+      if (!this.world.step(endAt + tolerance)) {
         this.poke()
         if (this.pending === null) return
         throw new Mismatch(line, `${spec.name}() still blocks`, [
@@ -217,7 +232,7 @@ export class Runtime {
 
   /** True: it returned, and what it returned is right. */
   private tryCall(pending: Pending): boolean {
-    const { spec, line, call, endAt } = pending
+    const { spec, line, call, endAt, tolerance } = pending
     let outcome: Outcome | string
     try {
       outcome = call.attempt()
@@ -234,7 +249,7 @@ export class Runtime {
     const what = call.check()
     if (what !== '') throw new Mismatch(line, `${spec.name}(): ${what}`)
     const off = Math.abs(this.world.now - endAt)
-    if (spec.endUs !== null && off > this.tolerance) {
+    if (spec.endUs !== null && off > tolerance) {
       throw new Mismatch(line, `${spec.name}() returned at ${seconds(this.world.now)}, expected at ${seconds(endAt)}`)
     }
     return true
@@ -271,6 +286,15 @@ export class Runtime {
     const failed = this.codes.run(spec.text, line, (name) => INFO_CONSTANTS[name] ?? (conn === null ? null : tcpInfo(conn, name)))
     if (failed !== null) throw new Mismatch(line, 'assertion', [`expected: ${failed.text}`, `actual:   ${failed.values}`])
   }
+}
+
+/** Window scale that the script shows in the stack's own SYN; -1: none. On a kernel it follows from the memory for sockets. */
+function shownScale(script: Script): number {
+  for (const { action } of script.events) {
+    if (action.kind !== 'tcp' || action.isInbound || (action.flags & SYN) === 0) continue
+    for (const option of action.options ?? []) if (option.kind === 'wscale') return option.value
+  }
+  return -1
 }
 
 function resultText(spec: CallSpec): string {

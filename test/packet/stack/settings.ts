@@ -32,6 +32,7 @@ const SYSCTLS: Readonly<Record<string, Setter>> = {
   },
   'net.ipv4.tcp_rmem': (s, v) => {
     const [, middle = 0, largest = 0] = v.trim().split(/\s+/).map(Number)
+    s.isScaleGiven = true
     s.receiveBuffer = middle / 2 // Linux: half of the memory is window (tcp_adv_win_scale 1)
     return s.tcp({ windowScale: Math.max(0, Math.min(14, Math.floor(Math.log2(largest)) - 15)) })
   },
@@ -53,6 +54,7 @@ export class Settings {
   /** Bytes; Linux with tcp_rmem "4096 131072 16777215". */
   receiveBuffer = 65_536
   sendBuffer = 4 << 20
+  isScaleGiven = false
   /** What no line of ours stands for. */
   readonly noted: string[] = []
   private tcpValues: TcpConfig
@@ -80,6 +82,11 @@ export class Settings {
   mptcp(over: Partial<MptcpConfig>): true {
     this.mptcpValues = { ...this.mptcpValues, ...over, tcp: this.tcpValues }
     return true
+  }
+
+  /** The scale that a script shows, which counts unless `tcp_rmem` gives one. */
+  showScale(windowScale: number): void {
+    if (!this.isScaleGiven) this.tcp({ windowScale })
   }
 
   /** A backquoted command: settings that we know act, everything else is noted. @param read files that it runs */
