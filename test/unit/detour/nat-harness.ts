@@ -256,3 +256,13 @@ export class NatPair {
     for (const extra of this.copies()) this.flying.push({ at: this.now + this.oneWayUs + extra, deliver })
   }
 }
+
+/** A pair whose detour is up and idle. */
+export function upPair(options?: ConstructorParameters<typeof NatPair>[0]): NatPair {
+  const pair = new NatPair(options)
+  if (options?.isV1 !== true) pair.client.onTimeout(0)
+  pair.run(100 * MS)
+  return pair
+}
+
+export const portOf = (op: MapOp | undefined): number => op?.detourPort ?? -1
