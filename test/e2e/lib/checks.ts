@@ -73,6 +73,7 @@ export async function checkRefused(t: Test, lab: Lab, host: string): Promise<voi
   const { outcome, seconds } = await runClient(lab.client, ['connect', host, PORT.closed, 10])
   t.equal(outcome, 'ECONNREFUSED', `a closed port of ${host} is refused`)
   t.ok(Number(seconds) < 2, 'without waiting', { seconds })
+  t.comment(`${host}: ${outcome} after ${seconds} s`)
 }
 
 /** An address that the network reports as unreachable. `expected` is the error that the kernel makes of the router's message. */
@@ -80,6 +81,7 @@ export async function checkUnreachable(t: Test, lab: Lab, host: string, expected
   const { outcome, seconds } = await runClient(lab.client, ['connect', host, PORT.http, 10])
   t.equal(outcome, expected, `${host} is unreachable`)
   t.ok(Number(seconds) < 5, 'well before a time-out', { seconds })
+  t.comment(`${host}: ${outcome} after ${seconds} s`)
 }
 
 /** The server ends its direction first and keeps reading; then the client does. */

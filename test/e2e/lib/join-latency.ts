@@ -44,8 +44,8 @@ export async function joinLatencies(capture: Capture, ns: Pick<Namespace, 'ok'>)
   return found.map(({ synMs, answerMs, syns }) => ({ synMs, answerMs, syns }))
 }
 
-/** The value at part `q` (0-1) of the sorted values. */
+/** The smallest value that a part `q` (0-1) of the values does not exceed. */
 export function quantile(values: readonly number[], q: number): number {
   const sorted = [...values].sort((a, b) => a - b)
-  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? Number.NaN
+  return sorted[Math.max(0, Math.ceil(q * sorted.length) - 1)] ?? Number.NaN
 }
