@@ -45,5 +45,6 @@ function settingsText(s: DirectionReport['settings']): string {
   if (s.jitter !== 0) parts.push(`jitter=${Number(s.jitter) / 1e3}ms`)
   if (s.loss !== 0) parts.push(`loss=${Number(s.loss) * 100}%`)
   if (s.reorder !== 0) parts.push(`reorder=${Number(s.reorder) * 100}% reorder_hold=${Number(s.reorderHold) / 1e3}ms`)
+  if (s.reorderPort !== 0) parts.push(`reorder_port=${s.reorderPort}`)
   return parts.join(' ')
 }

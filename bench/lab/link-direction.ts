@@ -97,5 +97,17 @@ export class LinkDirection {
     this.jitter.spreadUs = 2 * settings.jitter
     this.reorderOdds.p = settings.reorder
     this.reorder.holdUs = settings.reorderHold
+    const { reorderPort } = settings
+    this.reorder.concerns = reorderPort === 0 ? () => true : (packet) => hasPort(packet, reorderPort)
   }
+}
+
+/** Whether an IP packet with TCP or UDP in it is from or to that port; fragments and extension headers are not looked behind. */
+function hasPort(packet: Uint8Array, port: number): boolean {
+  const isV4 = (packet[0] as number) >>> 4 === 4
+  const protocol = packet[isV4 ? 9 : 6]
+  if (protocol !== 6 && protocol !== 17) return false
+  const at = isV4 ? ((packet[0] as number) & 15) * 4 : 40
+  const word = (off: number): number => ((packet[off] as number) << 8) | (packet[off + 1] as number)
+  return packet.length >= at + 4 && (word(at) === port || word(at + 2) === port)
 }

@@ -22,6 +22,8 @@ export interface LinkSettings {
   /** Share of packets that are held back for `reorderHold`, so that later ones overtake them. */
   readonly reorder: number
   readonly reorderHold: Micros
+  /** Only packets from or to this TCP or UDP port are held back, 0: all. */
+  readonly reorderPort: number
 }
 
 export const DEFAULT_SETTINGS: LinkSettings = {
@@ -35,6 +37,7 @@ export const DEFAULT_SETTINGS: LinkSettings = {
   loss: 0,
   reorder: 0,
   reorderHold: 1_000,
+  reorderPort: 0,
 }
 
 const PARSERS: Readonly<Record<string, (text: string) => Partial<LinkSettings>>> = {
@@ -48,6 +51,7 @@ const PARSERS: Readonly<Record<string, (text: string) => Partial<LinkSettings>>>
   loss: (text) => ({ loss: parseShare(text) }),
   reorder: (text) => ({ reorder: parseShare(text) }),
   reorder_hold: (text) => ({ reorderHold: parseTime(text) }),
+  reorder_port: (text) => ({ reorderPort: parseCount(text) }),
 }
 
 /** Names of the settings, as files and `lab set` spell them. */

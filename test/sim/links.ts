@@ -154,6 +154,8 @@ export class Reorder extends Node {
   held = 0
   /** Held packets that others really overtook. */
   overtaken = 0
+  /** Which packets it may happen to. */
+  concerns: (packet: Uint8Array) => boolean = () => true
   private readonly odds: Odds
   holdUs: Micros
 
@@ -164,7 +166,7 @@ export class Reorder extends Node {
   }
 
   protected accept(packet: Uint8Array): void {
-    if (!this.odds.hit()) {
+    if (!this.concerns(packet) || !this.odds.hit()) {
       this.out(packet)
       return
     }

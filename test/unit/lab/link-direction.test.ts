@@ -110,6 +110,28 @@ t.test('reordering lets later packets overtake', async (t) => {
   t.ok(bench.arrivals.some(({ id }, i) => id < (bench.arrivals[i - 1]?.id ?? -1)))
 })
 
+t.test('reordering can concern one port alone', async (t) => {
+  const bench = new Bench({ reorder: 1, reorderHold: 1000, reorderPort: 45_672 })
+  const send = (isV4: boolean, protocol: number, from: number, to: number): void => {
+    const packet = new Uint8Array(48)
+    packet[0] = isV4 ? 0x45 : 0x60
+    packet[isV4 ? 9 : 6] = protocol
+    new DataView(packet.buffer, isV4 ? 20 : 40).setUint32(0, from * 65_536 + to)
+    bench.direction.entry(packet)
+  }
+  for (const isV4 of [true, false]) {
+    send(isV4, 17, 45_672, 5000)
+    send(isV4, 17, 5000, 45_672)
+    send(isV4, 17, 5000, 5001)
+    send(isV4, 6, 5000, 5001)
+    send(isV4, 1, 45_672, 45_672)
+  }
+  bench.direction.entry(new Uint8Array(20).fill(0x45))
+  t.equal(bench.arrivals.length, 7, 'the others are there')
+  bench.loop.run()
+  t.equal(bench.arrivals.filter(({ at }) => at === 1000).length, 4)
+})
+
 t.test('a cut link drops everything until it is back', async (t) => {
   const bench = new Bench({})
   bench.direction.set({ up: false })
