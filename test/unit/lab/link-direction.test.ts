@@ -127,9 +127,10 @@ t.test('reordering can concern one port alone', async (t) => {
     send(isV4, 1, 45_672, 45_672)
   }
   bench.direction.entry(new Uint8Array(20).fill(0x45))
-  t.equal(bench.arrivals.length, 7, 'the others are there')
   bench.loop.run()
-  t.equal(bench.arrivals.filter(({ at }) => at === 1000).length, 4)
+  const heldBack = bench.arrivals.filter(({ at }) => at >= 1000)
+  t.equal(heldBack.length, 4, 'UDP from and to that port, IPv4 and IPv6')
+  t.equal(bench.arrivals.length, 11)
 })
 
 t.test('a cut link drops everything until it is back', async (t) => {
