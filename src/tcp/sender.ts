@@ -13,6 +13,8 @@ import type { Flight } from './scoreboard.js'
 
 /** Bursts of a millisecond: Linux tcp_tso_autosize. */
 const BURSTS_PER_S = 1000
+/** Only for so long after a transmission a further one waits to become larger: beyond, ACKs are too far apart. */
+const DEFER_US = 1 * US_PER_MS
 /** A burst may leave this much before its time, so that one timer lets out what a finer one would. */
 const PACE_SLACK_US = 500
 /** Shorter paths are not paced by timers: a timer is too coarse for them. */
@@ -122,9 +124,10 @@ export class Sender {
     }
     let n = Math.min(want, window, space)
     if (n < pending) {
-      // wait for a better filled super-segment while ACKs are on their way (as Linux's tso_defer does)
+      // wait for a better filled super-segment while ACKs come in quick succession (as Linux's tso_defer does)
       const goal = Math.min(max, Math.max(seg, this.cwnd >> 2))
-      if (n < goal - (goal % seg) && space < window && this.flight !== null && !this.flight.isTroubled) {
+      const isAwaited = this.flight !== null && !this.flight.isTroubled && now - this.lastSentMs * US_PER_MS < DEFER_US
+      if (isAwaited && n < goal - (goal % seg) && space < window) {
         this.noteLimit(true)
         return 0
       }
@@ -146,12 +149,15 @@ export class Sender {
     return srtt === 0 ? 0 : ((control.cwnd < control.ssthresh / 2 ? 2 : 1.2) * control.cwnd * US_PER_S) / srtt
   }
 
-  /** Largest burst: about a millisecond at the current rate, two segments at least, whole segments, at most `limit`. */
+  /**
+   * Largest burst: about a millisecond at the current rate, two segments at least, whole segments, at most `limit` and half the
+   * congestion window, so that two of them are under way and their ACKs keep the clock.
+   */
   burst(seg: number, limit: number): number {
     const rate = this.paceBps
-    if (rate === 0) return limit
-    const n = Math.max(2 * seg, rate / BURSTS_PER_S)
-    return n >= limit ? limit : Math.floor(n - (n % seg))
+    const half = this.cwnd / 2
+    const n = Math.min(half, rate === 0 ? limit : Math.max(2 * seg, rate / BURSTS_PER_S))
+    return n >= limit ? limit : Math.max(seg, Math.floor(n - (n % seg)))
   }
 
   /** Whether the pacer lets a burst out now; if not, it notes when. */
@@ -435,14 +441,19 @@ export class Sender {
 
   /** After an idle period longer than an RTO the window is stale (RFC 5681 §4.1). */
   restartIfIdle(now: Micros): void {
-    if (this.flight === null && this.cfg.idleRestart && this.lastSentMs > 0 && now - this.lastSentMs * US_PER_MS > this.rtt.rtoUs(this.cfg)) {
+    if (
+      this.flight === null &&
+      this.cfg.idleRestart &&
+      this.lastSentMs > 0 &&
+      now - this.lastSentMs * US_PER_MS > this.rtt.rtoUs(this.cfg)
+    ) {
       this.control?.onIdle(this.initialWindow) // one that was let go of begins no larger
     }
   }
 
   /** When nothing was sent for so long that congestion control can be let go of; NEVER: there is nothing to let go of. */
   get restAt(): Micros {
-    if (this.flight !== null || this.control === null || !this.control.isForgetful) return NEVER
+    if (this.flight !== null || this.control === null || !this.control.isForgetful || !this.cfg.idleRestart) return NEVER
     return this.lastSentMs * US_PER_MS + Math.max(REST_US, this.rtt.rtoUs(this.cfg))
   }
 

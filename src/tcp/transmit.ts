@@ -149,8 +149,9 @@ function sendRun(ep: TcpEndpoint, tx: TxRing, n: number, pending: number, now: M
   if (snd.flight === null) ep.retries = 0 // what was not answered so far were keepalives
   ep.source.commit(at, run, len, now)
   const hasFin = ep.hs === null && ep.source.finAt() === at + len && at + len < snd.sndEdge
-  const isLast = len === pending
-  close(ep, tx, ACK | (isLast ? PSH : 0) | (hasFin ? FIN : 0), at, len)
+  // Linux: also behind a burst, so that its receiver passes it on instead of waiting for more to merge with it
+  const isPushed = len === pending || len > ep.mss
+  close(ep, tx, ACK | (isPushed ? PSH : 0) | (hasFin ? FIN : 0), at, len)
   snd.onSent(hasFin ? len + 1 : len, ep.mss, now)
   if (hasFin) noteFinSent(ep, at + len)
   ep.rcv.onAckSent(false)

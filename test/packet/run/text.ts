@@ -20,6 +20,8 @@ export interface LivePacket {
   readonly optLen: number
   readonly payOff: number
   readonly len: number
+  /** Several segments, or bursts of them, that are shown as one. */
+  readonly isJoined: boolean
 }
 
 const flagText = (flags: number): string => (flags === 0 ? '-' : formatFlags(flags))
