@@ -82,7 +82,7 @@ export function openSegment(
   let opt = opt0
   if (ep.hasTimestamps && (kind !== KIND_RST || (ep.bits & BARE_RST) === 0)) {
     // Never left out (RFC 7323 §3.2); without their padding they leave room for the largest option
-    const isTight = run === null && ext.wantsAck() === ACK_ALONE
+    const isTight = run === null && ext.wantsAck() === ACK_ALONE && ext.optionLen(kind, OPTIONS_MAX - TS_LEN) === 0
     const at = opt
     const ts = timestamp(ep, now)
     opt += isTight ? writeBareTimestamps(mem, at, ts, ep.rcv.tsRecent) : writeTimestamps(mem, at, ts, ep.rcv.tsRecent)
