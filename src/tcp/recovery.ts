@@ -194,7 +194,9 @@ export class Recovery {
 
   /** Everything up to recoverAt was acknowledged. */
   leave(cc: CongestionController, mss: number, now: Micros): void {
-    if (!this.isLossRecovery || cc.ownsRecovery) cc.onRecovered(mss, now)
+    if (cc.ownsRecovery) cc.onRecovered(mss, now)
+    // RFC 5681 §3.2 step 6; PRR may have left less, when losses were many
+    else if (!this.isLossRecovery) cc.cwnd = cc.ssthresh
     this.recoverAt = -1
     this.isLossRecovery = false
     this.isBlind = false

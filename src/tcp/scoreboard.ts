@@ -65,6 +65,9 @@ export class Flight extends Records {
   /** Until deliveredTotal passes this, what is sent counts as application-limited; -1: it does not. */
   private appLimitedUntil: SeqOff = -1
   readonly recovery = new Recovery()
+  /** The most that was in flight at once, until `usageUntil` is acknowledged and a new look at it begins (see Sender.noteLimit). */
+  maxOut = 0
+  usageUntil: SeqOff = 0
   /** The pacer lets the next burst out at this instant; and, while it holds one back, when to ask again (NEVER: it does not). */
   paceAt: Micros = 0
   paceWaitAt: Micros = NEVER
@@ -89,6 +92,8 @@ export class Flight extends Records {
     this.reorderWaitUs = 0
     this.appLimitedUntil = -1
     this.recovery.reset()
+    this.maxOut = 0
+    this.usageUntil = at
     this.paceAt = 0
     this.paceWaitAt = NEVER
   }

@@ -133,7 +133,6 @@ export class Sender {
       }
       if (n > seg) n -= n % seg
     } else if (this.cfg.nagle && n < seg && !isIdle) return 0
-    this.noteLimit(n === space)
     return this.isPacedOut(now) ? n : 0
   }
 
@@ -182,10 +181,24 @@ export class Sender {
     return false
   }
 
-  /** cwnd grows only while it is what limits us (RFC 7661); in slow start half-used counts, as in Linux. */
+  /**
+   * Something was sent, or not sent because of cwnd (`isLimited`): the strongest sign of a window of data says how far cwnd is used
+   * (as Linux's tcp_cwnd_validate).
+   */
   noteLimit(isLimited: boolean): void {
-    const pipe = this.flight === null ? 0 : this.flight.pipe
-    this.isCwndLimited = isLimited || pipe * (this.cwnd < this.ssthresh ? 2 : 1.25) >= this.cwnd
+    const flight = this.flight
+    if (flight === null) return
+    const { pipe } = flight
+    if (isLimited || this.sndUna >= flight.usageUntil || (!this.isCwndLimited && pipe > flight.maxOut)) {
+      this.isCwndLimited = isLimited || pipe >= this.cwnd
+      flight.maxOut = pipe
+      flight.usageUntil = this.sndNxt
+    }
+  }
+
+  /** cwnd grows only while it is what limits us (RFC 7661); in slow start more than half used counts, as in Linux. */
+  private isGrowing(flight: Flight): boolean {
+    return this.isCwndLimited || flight.maxOut * (this.cwnd < this.ssthresh ? 2 : 1.25) > this.cwnd
   }
 
   /** Accounts for `len` bytes transmitted for the first time at sndNxt. */
@@ -195,6 +208,7 @@ export class Sender {
     this.sndNxt += len
     this.isSillyAllowed = false
     this.pace(this.flight, len, now)
+    this.noteLimit(false)
     const recovery = this.flight.recovery
     if (!recovery.isOpen) recovery.onSent(len)
     this.lastSentMs = Math.ceil(now / US_PER_MS)
@@ -377,7 +391,7 @@ export class Sender {
     sample.priorInFlight = pipeBefore
     sample.inFlight = flight.pipe
     sample.lost = lost
-    sample.isLimited = this.isCwndLimited
+    sample.isLimited = this.isGrowing(flight)
     sample.deliveredTotal = flight.deliveredTotal
     sample.sentTotal = this.sndNxt
     sample.rateBps = report.rateBps
