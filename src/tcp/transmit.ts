@@ -112,7 +112,6 @@ export function sendNew(ep: TcpEndpoint, tx: TxRing, now: Micros): boolean {
   if (!ep.canSend) return false
   const pending = ep.ext.maySendData() ? ep.source.pending() : 0
   if (pending === 0) {
-    snd.noteLimit(false)
     return ep.hs === null && ep.source.finAt() === snd.sndNxt && snd.mayFin(now) && sendFin(ep, tx, now)
   }
   snd.restartIfIdle(now)
