@@ -26,7 +26,10 @@ t.test('a VPN by the real openvpn carries a subflow; killed, it comes back; noth
   const config = `${lab.dir}/daemon.toml`
   writeFileSync(config, `[[detour]]\ntype = "openvpn"\nfile = "${file}"\n`)
   const main = async (): Promise<string> =>
-    (await lab.client.ok(['ip', 'route', 'show', 'table', 'main'])).stdout.replaceAll(/^198\.18\..*\n/gm, '')
+    (await lab.client.ok(['sh', '-c', 'ip route show table main; ip -6 route show table main'])).stdout.replaceAll(
+      /^(198\.18\.|fd00:198:18:|fe80:).*\n/gm,
+      '',
+    )
   const before = await snapshot(lab.client)
   const mainBefore = await main()
   const vpn = (status: Status) => status.detours?.find((detour) => detour.name === 'office')
@@ -50,6 +53,17 @@ t.test('a VPN by the real openvpn carries a subflow; killed, it comes back; noth
     t.ok(rxBytes < (LEN * 4) / 5, 'and so did the default path', { rxBytes })
     t.ok((await joins()) >= 1)
     t.comment(`${(transfer.bitsPerSecond / 1e6).toFixed(1)} Mbit/s over two links of 40, ${Math.round((rxBytes * 100) / LEN)} % by the VPN`)
+  })
+
+  await t.test('over IPv6 too', async (t) => {
+    const before = (await linkStats(lab.client, 'ovpn0')).rxBytes
+    const joinsBefore = await joins()
+    const transfer = await curlDownload(lab.client, ADDRESS.server6, PORT.http, lab.dir, LEN)
+    t.equal(transfer.sha256, payloadSha256(LEN), 'byte-exact')
+    const rxBytes = (await linkStats(lab.client, 'ovpn0')).rxBytes - before
+    t.ok(rxBytes > LEN / 5, 'the VPN carried its part', { rxBytes })
+    t.ok(rxBytes < (LEN * 4) / 5, 'and so did the default path', { rxBytes })
+    t.ok((await joins()) > joinsBefore)
   })
 
   await t.test('openvpn is killed: the transfer goes on, the subflow comes back', async (t) => {

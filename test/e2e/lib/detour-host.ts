@@ -10,6 +10,8 @@ export const DETOUR = {
   /** Towards the server, and the server's end. */
   far: '10.99.4.1',
   server: '10.99.4.2',
+  far6: 'fd99:0:0:4::1',
+  server6: 'fd99:0:0:4::2',
 } as const
 
 /** Devices of those links in the client's and in the server's namespace. */
@@ -17,7 +19,7 @@ export const CLIENT_DETOUR_DEVICE = 'wan3'
 export const SERVER_DETOUR_DEVICE = 'net3'
 
 /**
- * A third host beside the lab's two, with a link to each of them and a route to the server's addresses:
+ * A third host beside the lab's two, with a link to each of them and a route to the server's addresses; towards the server with IPv6:
  *
  *     client  wan3 10.99.3.1 === 10.99.3.2 near0  detour  far0 10.99.4.1 === 10.99.4.2 net3  server
  */
@@ -43,14 +45,17 @@ export async function addDetourHost(t: Pick<Test, 'teardown'>, lab: Lab): Promis
     link set ${CLIENT_DETOUR_DEVICE} up`)
   await lab.server.ip(`link add ${SERVER_DETOUR_DEVICE} type veth peer name far0 netns ${host.name}
     addr add ${DETOUR.server}/24 dev ${SERVER_DETOUR_DEVICE} noprefixroute
+    addr add ${DETOUR.server6}/64 dev ${SERVER_DETOUR_DEVICE} nodad
     link set ${SERVER_DETOUR_DEVICE} up
     route add 10.99.4.0/24 dev ${SERVER_DETOUR_DEVICE} congctl cubic`)
   await host.ip(`link set lo up
     addr add ${DETOUR.near}/24 dev near0
     addr add ${DETOUR.far}/24 dev far0
+    addr add ${DETOUR.far6}/64 dev far0 nodad
     link set near0 up
     link set far0 up
     route add ${ADDRESS.serverPrefix4} via ${DETOUR.server}`)
+  await host.ip(`route add ${ADDRESS.serverPrefix6} via ${DETOUR.server6}`, 6)
   return host
 }
 

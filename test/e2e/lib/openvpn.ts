@@ -55,12 +55,23 @@ nft add chain ip vpn post '{ type nat hook postrouting priority srcnat; }'
 nft add rule ip vpn post ip saddr 10.8.0.0/24 masquerade
 `
 
+/** What docs/openvpn.md adds for IPv6: a line of the server's configuration, and commands. */
+export const SERVER_CONF6 = 'server-ipv6 fd08::/64\n'
+export const SERVER_KERNEL6 = `sysctl -w net.ipv6.conf.all.forwarding=1
+nft add table ip6 vpn
+nft add chain ip6 vpn post '{ type nat hook postrouting priority srcnat; }'
+nft add rule ip6 vpn post ip6 saddr fd08::/64 masquerade
+`
+
 /** Certificates and both configurations in a directory of the lab. @returns the .ovpn file's path */
 export async function writeVpnFiles(dir: string): Promise<string> {
   mkdirSync(dir, { recursive: true })
   await execOk(['sh', '-ec', `cd ${dir}\nexec 2>/dev/null\n${CERTIFICATES}`])
   // What a provider's file and server may say on top: none of it may reach the host.
-  writeFileSync(join(dir, 'server.conf'), `${SERVER_CONF}push "route 10.77.0.0 255.255.0.0"\npush "redirect-gateway def1"\n`)
+  writeFileSync(
+    join(dir, 'server.conf'),
+    `${SERVER_CONF}${SERVER_CONF6}push "route 10.77.0.0 255.255.0.0"\npush "redirect-gateway def1 ipv6"\n`,
+  )
   const file = join(dir, 'office.ovpn')
   writeFileSync(file, `${clientConf(DETOUR.near)}user nobody\ngroup nogroup\nredirect-gateway def1\n`)
   return file
@@ -68,7 +79,7 @@ export async function writeVpnFiles(dir: string): Promise<string> {
 
 /** Starts the VPN's server on the detour. */
 export async function startVpnServer(host: Namespace, dir: string): Promise<Background> {
-  await host.ok(['sh', '-ec', SERVER_KERNEL])
+  await host.ok(['sh', '-ec', SERVER_KERNEL + SERVER_KERNEL6])
   const server = host.spawn(['openvpn', '--cd', dir, '--config', 'server.conf'])
   await server.waitLine(/Initialization Sequence Completed/)
   return server
