@@ -9,7 +9,7 @@ import { createEngine, type Engine } from './engine/engine.js'
 import { EngineLoop } from './engine/loop.js'
 import { randomHost } from './engine/random-host.js'
 import { countersOf, type Status, statusOf } from './engine/status.js'
-import { MptcpServer } from './engine/server.js'
+import { MptcpServer, type ServerOptions } from './engine/server.js'
 import { MptcpStream } from './engine/stream.js'
 import { mptcpConfig } from './mptcp/env.js'
 import { type Path, path } from './pathmgr/path.js'
@@ -24,7 +24,7 @@ export type { Status } from './engine/status.js'
 export type { Path } from './pathmgr/path.js'
 export type { PathCommand, PathEvent, PathView } from './pathmgr/path-manager.js'
 export type { PathScript } from './pathmgr/scripted.js'
-export type { ListenOptions, MptcpServer } from './engine/server.js'
+export type { ListenOptions, MptcpServer, ServerOptions } from './engine/server.js'
 export type { MptcpStream } from './engine/stream.js'
 export type { DeviceCaps, PacketDevice } from './tun/device.js'
 export { TunDevice, type TunOptions } from './tun/tun-device.js'
@@ -88,6 +88,8 @@ export interface Stack {
   connect(options: ConnectOptions): MptcpStream & Duplex
   /** A server on this stack's addresses; `onConnection` is added to its 'connection'. Listens from its `listen` on. */
   createServer(onConnection?: (stream: MptcpStream & Duplex) => void): MptcpServer
+  /** @throws {MptcpError} ERR_FAST_OPEN */
+  createServer(options: ServerOptions, onConnection?: (stream: MptcpStream & Duplex) => void): MptcpServer
   /** Everything that can be seen: connections, subflows, counters. */
   status(): Status
   /** Counters under the names of `nstat`. */
@@ -96,14 +98,17 @@ export interface Stack {
   close(): void
 }
 
+type OnConnection = (stream: MptcpStream & Duplex) => void
+
 /** @throws {MptcpError} ERR_ADDRESS, ERR_NATIVE_MISSING */
 export function createStack(options: StackOptions): Stack {
   const engine = createEngine(randomHost(), [options.device], engineConfigOf(options))
   const loop = new EngineLoop(engine)
   return {
     connect: (target) => open(engine, loop, target),
-    createServer: (onConnection) => {
-      const server = new MptcpServer(engine)
+    createServer: (options: ServerOptions | OnConnection = {}, listener?: OnConnection) => {
+      const [given, onConnection] = typeof options === 'function' ? [{}, options] : [options, listener]
+      const server = new MptcpServer(engine, given)
       if (onConnection !== undefined) server.on('connection', onConnection)
       return server
     },

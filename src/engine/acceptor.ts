@@ -3,13 +3,15 @@ import { VNET_HDR_LEN } from '../base/rings.js'
 import { type Micros, US_PER_MS } from '../base/time.js'
 import { JOIN_ACCEPTED } from '../mptcp/connection.js'
 import type { SynHolder } from '../mptcp/env.js'
+import { giveCookie } from '../mptcp/fast-open.js'
 import { capableFlags, refusalOfSyn } from '../mptcp/handshake.js'
 import { FB_NONE } from '../mptcp/fallback.js'
 import type { TcpConfig } from '../tcp/config.js'
 import type { TcpEndpoint } from '../tcp/endpoint.js'
 import type { SegmentSink, SegmentSource, TcpExtension } from '../tcp/extension.js'
+import { FastOpenKeys } from '../tcp/fast-open.js'
 import { HalfOpen } from '../tcp/half-open.js'
-import { type Negotiated, writeSynOptions } from '../tcp/handshake.js'
+import { type Negotiated, type OfferedOptions, writeSynOptions } from '../tcp/handshake.js'
 import { CAPABLE_CHECKSUM, HAS_CAPABLE, HAS_JOIN, MPTCP_VERSION, RST_MPTCP_ERROR } from '../wire/mptcp-options.js'
 import { writeCapable } from '../wire/mptcp-writers.js'
 import { PROTO_TCP, writeIpHeader } from '../wire/ip.js'
@@ -18,6 +20,7 @@ import { ACK, buildRst, finishTcp, RST, SYN, TCP_HEADER_LEN, writeTcpSegment } f
 import type { TcpOptions } from '../wire/tcp-options.js'
 import { isPlainSyn, tupleOf } from './demux.js'
 import type { Engine } from './engine.js'
+import type { FastOpenGate } from './fast-open-gate.js'
 import type { Port } from './owner.js'
 import { MptcpStream } from './stream.js'
 import { SynCookies } from './syn-cookie.js'
@@ -34,6 +37,8 @@ export interface ListenTerms {
   readonly backlog: number
   /** Told in a turn about each connection whose handshake is complete. */
   readonly onStream: (stream: MptcpStream) => void
+  /** Lets connections open at once whose SYN has a valid cookie (RFC 7413): told then already. Null: Fast Open is off. */
+  readonly fastOpen: FastOpenGate | null
 }
 
 /** One listening address and port. */
@@ -55,17 +60,25 @@ export class Listener {
  * whether or not anybody listens where they come to (RFC 8684 §3.2).
  *
  *     SYN -> backlog free -> MptcpStream in SYN-RECEIVED -> third ACK -> listener
+ *         |                  \-> Fast Open: valid cookie               -> listener, with the data of the SYN
  *         \-> full        -> SYN/ACK with a cookie       -> third ACK -> MptcpStream, established
  *     SYN with MP_JOIN -> token -> connection.acceptJoin, or RST with MP_TCPRST
  */
 export class Acceptor {
   private readonly engine: Engine
+  private drawnKeys: FastOpenKeys | null = null
   private readonly cookies: SynCookies
   private readonly listeners = new Map<number, Listener[]>()
 
   constructor(engine: Engine) {
     this.engine = engine
     this.cookies = new SynCookies(engine.host)
+  }
+
+  /** Of Fast Open, for all listeners that bring none of their own. */
+  get fastOpenKeys(): FastOpenKeys {
+    if (this.drawnKeys === null) this.drawnKeys = FastOpenKeys.drawn(() => this.engine.host.rng())
+    return this.drawnKeys
   }
 
   /** False: somebody listens there already. */
@@ -121,14 +134,28 @@ export class Acceptor {
       counters.TcpExtListenDrops++
       return
     }
-    const half = new HalfOpen(config.mptcp.tcp, tupleOf(pkt), pkt, opts, now)
+    const { tcp } = config.mptcp
+    const tuple = tupleOf(pkt)
     if (listener.halfOpen >= listener.terms.backlog) {
       counters.TcpExtTCPReqQFullDoCookies++
-      this.sendCookie(port, half, opts, now)
+      this.sendCookie(port, new HalfOpen(tcp, tuple, pkt, opts, now), opts, now) // and no Fast Open: RFC 7413 §5.1
       return
     }
+    const gate = listener.terms.fastOpen
+    const isFast = gate?.admit(pkt, opts, counters, now) === true
+    const cookie = gate?.cookie ?? null
+    const offered = cookie === null ? opts : this.besideCookie(opts)
     const stream = new MptcpStream(engine, port, listener)
-    stream.accept(half, opts.mptcp, null, now)
+    stream.accept(new HalfOpen(tcp, tuple, pkt, offered, now), opts.mptcp, null, now)
+    if (cookie !== null) giveCookie(stream.conn, cookie)
+    if (isFast) stream.openFast(pkt, now)
+  }
+
+  /** RFC 8684 appendix B.1: MP_CAPABLE, a cookie and timestamps do not fit into one SYN/ACK. As in Linux it is timestamps that go. */
+  private besideCookie(opts: TcpOptions): OfferedOptions {
+    const isCapable = this.engine.config.mptcp.isEnabled && refusalOfSyn(opts.mptcp) === FB_NONE
+    const { mss, wscale, tsVal, sackPermitted } = opts
+    return isCapable ? { mss, wscale, hasTs: false, tsVal, sackPermitted } : opts
   }
 
   /** Answers a SYN from what it says itself; nothing is kept. */

@@ -56,6 +56,12 @@ export class EngineCounters {
   /** The server took data from our SYN (RFC 7413); did not, although it had given a cookie. */
   TcpExtTCPFastOpenActive = 0
   TcpExtTCPFastOpenActiveFail = 0
+  /** As a server: data of SYNs taken, by the previous key; cookie wrong; over the limit; cookies asked for. */
+  TcpExtTCPFastOpenPassive = 0
+  TcpExtTCPFastOpenPassiveAltKey = 0
+  TcpExtTCPFastOpenPassiveFail = 0
+  TcpExtTCPFastOpenListenOverflow = 0
+  TcpExtTCPFastOpenCookieReqd = 0
   TcpExtSyncookiesSent = 0
   TcpExtSyncookiesRecv = 0
   TcpExtSyncookiesFailed = 0

@@ -7,8 +7,10 @@ import { type Micros, NEVER, US_PER_S } from '../base/time.js'
 import { C_ADDRESSES, C_CLOSED, C_ESTABLISHED, C_FALLBACK, C_SUBFLOW, MptcpConnection } from '../mptcp/connection.js'
 import * as st from '../tcp/state.js'
 import type { SynHolder } from '../mptcp/env.js'
+import { takeFastOpen } from '../mptcp/fast-open.js'
 import type { KeyMaterial } from '../mptcp/keys.js'
 import type { MptcpOptions } from '../wire/mptcp-options.js'
+import type { Packet } from '../wire/packet.js'
 import type { Listener } from './acceptor.js'
 import type { Engine } from './engine.js'
 import { FAST_OPEN_REFUSED, FAST_OPEN_TAKEN } from './fast-open.js'
@@ -46,6 +48,8 @@ export class MptcpStream extends Duplex implements Owner {
   control: PathControl | null = null
   /** Established at some time. */
   isEstablished = false
+  /** Handed out before it was established. */
+  private isFastOpen = false
   private readonly engine: Engine
   private readonly queues: TunedQueues
   private readonly sendQueue: StreamQueue
@@ -110,6 +114,16 @@ export class MptcpStream extends Duplex implements Owner {
     engine.connections.add(this)
     if (listener !== null) listener.halfOpen++
     this.conn.open(half, m, key, now)
+  }
+
+  /**
+   * The SYN that was just accepted showed a valid Fast Open cookie: the listener has the connection from here on, with the data of the SYN
+   * and before the third ACK (RFC 7413 §4.2.2).
+   */
+  openFast(syn: Packet, now: Micros): void {
+    this.isFastOpen = true
+    takeFastOpen(this.conn, syn, now)
+    this.listener?.terms.onStream(this)
   }
 
   /** The peer's address and port, and ours; null before the connection was begun. Those of the first subflow. */
@@ -223,7 +237,8 @@ export class MptcpStream extends Duplex implements Owner {
     for (const a of engine.config.announced) {
       if (conn.firstTuple?.local.equals(a.local) !== true) conn.announce(a.id, a.address, a.port)
     }
-    listener.terms.onStream(this)
+    if (this.isFastOpen) listener.terms.fastOpen?.onSettled()
+    else listener.terms.onStream(this)
   }
 
   /** Moves what the writer gave into the queue, as far as there is room. */
@@ -243,7 +258,7 @@ export class MptcpStream extends Duplex implements Owner {
     const error = ERRORS[this.conn.cause]
     if (error === undefined || this.isDestroyedByUser) return
     this.recvQueue.clear()
-    if (this.listener !== null && !this.isEstablished) return // nobody has it in hand
+    if (this.listener !== null && !this.isEstablished && !this.isFastOpen) return // nobody has it in hand
     process.nextTick(() => this.destroy(new MptcpError(error.code, error.text)))
   }
 
@@ -283,6 +298,9 @@ export class MptcpStream extends Duplex implements Owner {
     if (this.listener !== null) {
       if (this.isEstablished) this.listener.connections--
       else this.listener.halfOpen--
+      const gate = this.isFastOpen && !this.isEstablished ? this.listener.terms.fastOpen : null
+      if (this.conn.cause === st.CAUSE_RESET) gate?.onReset(engine.now)
+      else gate?.onSettled()
     }
     releaseSubflows(engine, this.conn)
     this.queues.close()

@@ -409,7 +409,7 @@ export class MptcpConnection implements SchedulerView {
     if (this.waiting !== null && this.isFullyEstablished) this.openWaiting(now)
     if (this.isReleaseDue) this.release()
     if (tx.count === tx.slots) return true
-    if (this.isMptcp && !this.isFastclosing) {
+    if (this.mayMap && !this.isFastclosing) {
       stepClose(this, now)
       if (this.rtx.count > 0) sendReinjections(this, tx, now)
       sendNew(this, tx, now)
@@ -531,6 +531,11 @@ export class MptcpConnection implements SchedulerView {
   /** Our stream's end is known and all before it was sent. */
   get isAtEnd(): boolean {
     return this.sendQueue.finAt >= 0 && this.tx.dataOfStream(this.sendQueue.finAt) === this.snd.nxt
+  }
+
+  /** Both keys are known; or, by Fast Open, our own, and the peer's SYN has said how much it takes (RFC 8684 appendix B.3). */
+  get mayMap(): boolean {
+    return this.isMptcp || (this.snd.edge > 0 && this.fallbackReason === FB_NONE)
   }
 
   onDataFinSent(): void {
@@ -712,7 +717,7 @@ export class MptcpConnection implements SchedulerView {
   becomeMptcp(remoteKey: KeyMaterial, window: number): void {
     this.remoteKey = remoteKey
     this.isMptcp = true
-    this.snd.edge = window
+    this.snd.edge = Math.max(this.snd.edge, window)
     this.env.counters.MPCurrEstab++
   }
 

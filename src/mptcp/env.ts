@@ -66,6 +66,11 @@ export interface MptcpConfig {
   readonly maxSubflows: number
   /** `abort` sends FASTCLOSE on an ACK and repeats it until a RST comes (RFC 8684 §3.5 option A), instead of on RSTs (option R, as Linux). */
   readonly isFastcloseAcked: boolean
+  /**
+   * A server by Fast Open sends data before the third ACK (RFC 8684 appendix B.3, figure 19). Off as in Linux: as a client that one takes a
+   * mapping without DATA_ACK for the sign of a fallback, and a round trip is less than all further subflows.
+   */
+  readonly isAnswerEarly: boolean
   /** How long a connection without any subflow is kept (RFC 8684 §3.3.3; Linux close_timeout: 60 s). */
   readonly breakBeforeMakeUs: Micros
   readonly scheduler: SchedulerFactory
@@ -86,6 +91,7 @@ export function mptcpConfig(over: Partial<MptcpConfig> = {}): MptcpConfig {
     joinAckTries: 5,
     maxSubflows: 8,
     isFastcloseAcked: false,
+    isAnswerEarly: false,
     breakBeforeMakeUs: 60 * US_PER_S,
     scheduler: minRtt,
     coupled: null,

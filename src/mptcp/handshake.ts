@@ -116,6 +116,8 @@ export function onCapableAck(s: Subflow, pkt: Packet, m: MptcpOptions, now: Micr
   s.phase = PHASE_OPEN
   // the peer has proved that it has our key: joins may come (Linux's client joins having sent no DSS at all)
   c.isFullyEstablished = true
+  // by Fast Open it may have had data of ours before, which it can acknowledge once it knows that we have its key
+  if (s.tx !== null) s.answer()
   return ON_CONTINUE
 }
 

@@ -72,7 +72,8 @@ export function readOptions(s: Subflow, pkt: Packet, opts: TcpOptions, segOff: S
   }
   if ((m.present & HAS_DSS) !== 0) return readDss(s, pkt, m, segOff, now)
   // An announcement or its echo leaves no room for a DATA_ACK (ours and Linux's stand alone), and shows that options get through
-  if ((m.present & HAS_ADD_ADDR) !== 0) return ON_CONTINUE
+  // Nor does the third ACK, which a client repeats until it knows that we have its key (Fast Open: data of ours may have come before)
+  if ((m.present & (HAS_ADD_ADDR | HAS_CAPABLE)) !== 0) return ON_CONTINUE
   return checkDataAck(s, ackOff, now)
 }
 
@@ -93,7 +94,7 @@ function readPlain(s: Subflow, pkt: Packet, m: MptcpOptions, segOff: SeqOff, now
   if (m.present === 0 || remote === null) return ON_CONTINUE
   if ((m.present & HAS_FASTCLOSE) !== 0) return readFastclose(s, m, now)
   if (m.dsnLen !== 8 || m.dataLen === 0 || pkt.payLen === 0 || !isSilent(c.fallbackReason)) return ON_CONTINUE
-  const seq = unwrap(segOff, 0, m.ssn)
+  const seq = seqOfSsn(s, segOff, m.ssn)
   const data = dataOffOf64(remote.idsnHi, remote.idsnLo, m.dsnHi, m.dsnLo)
   if (seq >= segOff + pkt.payLen || data - seq === c.rx.dataOfStream(c.rx.delta)) return ON_CONTINUE
   c.env.counters.DSSNotMatching++
@@ -105,6 +106,16 @@ function noteInfinite(s: Subflow, m: MptcpOptions): void {
   const isInfinite = (m.present & HAS_DSS) !== 0 && m.dsnLen > 0 && m.dataLen === 0
   if (isInfinite) s.conn.env.counters.InfiniteMapRx++
   if (isInfinite || (m.present & HAS_DSS) === 0) s.isDataAckKept = false
+}
+
+/**
+ * A DSS shows that the server has our key, and the third ACK need not be repeated (RFC 8684 §3.1). Not so after Fast Open when it has no
+ * DATA_ACK: then it may have left before our third ACK came (appendix B.3). Once it is certain, the DATA_ACK that had to wait follows.
+ */
+function confirm(s: Subflow, m: MptcpOptions): void {
+  if (s.fastOpenLen > 0 && m.dataAckLen === 0) return
+  s.phase = PHASE_OPEN
+  if (s.fastOpenLen > 0 && s.conn.rcv.dataAck > 0) s.answer()
 }
 
 /** A fallback that the peer was not told of. */
@@ -222,7 +233,7 @@ function readCapableData(s: Subflow, pkt: Packet, m: MptcpOptions, segOff: SeqOf
   const c = s.conn
   c.rcv.uses64 = true
   if (m.capableChecksum >= 0 !== c.isChecksummed) return s.refuse(RST_MPTCP_ERROR)
-  return addMapping(s, pkt, segOff, 1, 0, m.capableDataLen, statedSum(s, 0, 1, m.capableDataLen, m.capableChecksum))
+  return addMapping(s, pkt, segOff, 1 + s.peerFastOpenLen, 0, m.capableDataLen, statedSum(s, 0, 1, m.capableDataLen, m.capableChecksum))
 }
 
 /** Pseudo-header and checksum field: what the mapped bytes must sum up to all ones with. -1: no checksum in use. */
@@ -235,7 +246,7 @@ function statedSum(s: Subflow, data: DataOff, ssn: number, dataLen: number, fiel
 
 function readDss(s: Subflow, pkt: Packet, m: MptcpOptions, segOff: SeqOff, now: Micros): OptionsVerdict {
   const c = s.conn
-  if (s.phase === PHASE_UNCONFIRMED) s.phase = PHASE_OPEN
+  if (s.phase === PHASE_UNCONFIRMED) confirm(s, m)
   if (m.dataAckLen !== 0) {
     const own = c.localKey as KeyMaterial
     const at =
@@ -269,7 +280,12 @@ function readDss(s: Subflow, pkt: Packet, m: MptcpOptions, segOff: SeqOff, now: 
     }
     if (len === 0) return ON_CONTINUE
   }
-  return addMapping(s, pkt, segOff, unwrap(segOff, 0, m.ssn), data, len, sum)
+  return addMapping(s, pkt, segOff, seqOfSsn(s, segOff, m.ssn), data, len, sum)
+}
+
+/** Where a subflow sequence number stands: what the peer's SYN brought is not counted (RFC 8684 appendix B.2). */
+function seqOfSsn(s: Subflow, segOff: SeqOff, ssn: number): SeqOff {
+  return unwrap(segOff - s.peerFastOpenLen, 0, ssn) + s.peerFastOpenLen
 }
 
 function addMapping(s: Subflow, pkt: Packet, segOff: SeqOff, seq: SeqOff, data: DataOff, len: number, sum: number): OptionsVerdict {

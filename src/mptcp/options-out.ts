@@ -109,6 +109,7 @@ function dataLen(s: Subflow, room: number): number {
 /** 0 while neither the DATA_ACK nor the window has moved since the last one on this subflow (RFC 8684 §3.3.2 allows it). */
 function dataAckLen(s: Subflow): 0 | 4 | 8 {
   const rcv = s.conn.rcv
+  if (s.conn.remoteKey === null) return 0 // Fast Open: no third ACK came yet
   if (rcv.dataAck === s.sentDataAck && rcv.window < rcv.promised + WINDOW_GAIN && !s.isAnswerDue) return 0
   return rcv.uses64 ? 8 : 4
 }

@@ -4,14 +4,15 @@ import type { SeqOff } from '../tcp/extension.js'
 import { RST_MIDDLEBOX } from '../wire/mptcp-options.js'
 import { onUnmapped, UNMAPPED_IMPLIED, UNMAPPED_PLAIN, UNMAPPED_STAGE } from './options-in.js'
 import { Staging } from './staging.js'
-import { PHASE_PLAIN, type Subflow } from './subflow.js'
+import { PHASE_PLAIN, PHASE_SYN, type Subflow } from './subflow.js'
 
 /**
  * Where a subflow's payload goes: by its mapping into the connection's receive queue; without one, or with a checksum to be verified,
- * into the subflow's staging; after a fallback straight into the queue. Returns how many bytes from the front were taken.
+ * into the subflow's staging; after a fallback straight into the queue, as what came in a SYN (RFC 8684 appendix B.2: it has no mapping).
+ * Returns how many bytes from the front were taken.
  */
 export function acceptPayload(s: Subflow, seqOff: SeqOff, mem: Uint8Array, off: number, len: number, now: Micros): number {
-  if (s.phase === PHASE_PLAIN) return acceptPlain(s, seqOff, mem, off, len)
+  if (s.phase === PHASE_PLAIN || s.phase === PHASE_SYN) return acceptPlain(s, seqOff, mem, off, len)
   if (s.staging !== null || s.conn.isChecksummed) return stage(s, seqOff, s.ep.rcvNxt, mem, off, len)
   const isInOrder = seqOff <= s.ep.rcvNxt
   let done = 0

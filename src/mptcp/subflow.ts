@@ -93,6 +93,8 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   retained: Retained | null = null
   /** Bytes of ours that the SYN brought; subflow sequence numbers of mappings do not count them (RFC 8684 appendix B.2). */
   fastOpenLen = 0
+  /** The same of the peer's SYN. */
+  peerFastOpenLen = 0
   /** SeqOff of the next new byte, and below which all is acknowledged. */
   nextSeq: SeqOff = 1
   ackedSeq: SeqOff = 1
@@ -206,9 +208,14 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
     return this.ep.sendSpace()
   }
 
-  /** Established at both levels and able to send. */
+  /** Established at both levels and able to send; as a server by Fast Open before that. */
   get isUsable(): boolean {
-    return (this.phase === PHASE_OPEN || this.phase === PHASE_UNCONFIRMED) && this.ep.canSend
+    return (this.phase === PHASE_OPEN || this.phase === PHASE_UNCONFIRMED || this.isFastPhase) && this.ep.canSend
+  }
+
+  /** Passive, initial: the third ACK is awaited. What leaves before it by Fast Open is mapped (RFC 8684 appendix B.3). */
+  private get isFastPhase(): boolean {
+    return this.phase === PHASE_SYN && !this.isActive && !this.isJoin
   }
 
   get isLive(): boolean {
@@ -227,8 +234,10 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
     const rcv = ep.rcv
     const shared = this.conn.rcv
     if (this.phase === PHASE_PLAIN || this.phase === PHASE_DEAD || !ep.isSynchronized) {
+      const isSyn = ep.hs?.isSynDue === true
       const sent = ep.pollTransmit(tx, now)
-      if (sent && this.phase === PHASE_SYN && !this.isJoin) shared.announced = Math.max(shared.announced, rcv.edge - 1)
+      if (sent && isSyn && this.phase === PHASE_SYN && !this.isJoin)
+        shared.announced = Math.max(shared.announced, rcv.edge - 1 - this.peerFastOpenLen)
       return sent
     }
     const accepted = rcv.edge
@@ -341,7 +350,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
       const off = c.tx.streamOfSeq(seqOff)
       run.off = off
       run.len = Math.min(maxLen, c.sendQueue.readyEnd - off)
-    } else if (this.phase === PHASE_SYN) {
+    } else if (this.phase === PHASE_SYN && this.isActive) {
       // Fast Open: the only data that a SYN can carry, outside of the data sequence space (RFC 8684 appendix B.2)
       run.off = 0
       run.len = Math.min(maxLen, c.sendQueue.readyEnd)
@@ -502,7 +511,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   }
 
   maySendData(): boolean {
-    return this.phase === PHASE_OPEN || this.phase === PHASE_UNCONFIRMED || this.phase === PHASE_PLAIN
+    return this.phase === PHASE_OPEN || this.phase === PHASE_UNCONFIRMED || this.phase === PHASE_PLAIN || this.isFastPhase
   }
 
   ownsPersist(): boolean {

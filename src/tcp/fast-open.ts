@@ -1,9 +1,13 @@
 import type { IpAddress } from '../base/address.js'
 import { readI32, writeI32 } from '../base/bytes.js'
 import { SipHash } from '../base/siphash.js'
+import { type Micros, US_PER_S } from '../base/time.js'
 
 /** Bytes of a cookie (RFC 7413 §4.1.1 allows 4 to 16). */
 export const FAST_OPEN_COOKIE_LEN = 8
+
+/** A drawn key makes cookies for a day, and they are good for another one. */
+const RENEWAL_US: Micros = 24 * 3600 * US_PER_S
 
 /** 128 bits as four words. */
 export type FastOpenKey = readonly [number, number, number, number]
@@ -30,11 +34,32 @@ export function parseFastOpenKey(text: string): FastOpenKey | null {
 export class FastOpenKeys {
   private current: SipHash
   private previous: SipHash | null
+  /** Where new keys come from, null: from whoever calls `rotate`. */
+  private readonly rng: (() => number) | null
+  private since: Micros = -1
 
-  /** @param previous whose cookies are still good; null: none */
-  constructor(current: FastOpenKey, previous: FastOpenKey | null = null) {
+  /** @param previous whose cookies are still good; null: none. @param rng random words, when the keys are to renew themselves */
+  constructor(current: FastOpenKey, previous: FastOpenKey | null = null, rng: (() => number) | null = null) {
     this.current = new SipHash(...current)
     this.previous = previous === null ? null : new SipHash(...previous)
+    this.rng = rng
+  }
+
+  /** Random keys, a new one each day. */
+  static drawn(rng: () => number): FastOpenKeys {
+    return new FastOpenKeys(draw(rng), null, rng)
+  }
+
+  /** Replaces what was drawn too long ago. To be called before each use. */
+  renew(now: Micros): void {
+    const { rng } = this
+    if (rng === null) return
+    if (this.since < 0) this.since = now
+    const age = now - this.since
+    if (age < RENEWAL_US) return
+    if (age >= 2 * RENEWAL_US) this.rotate(draw(rng)) // nobody came for so long: the last one is too old as well
+    this.rotate(draw(rng))
+    this.since = now
   }
 
   /** From now on cookies are made with `key`; those of the last one are good until the next change. */
@@ -60,6 +85,10 @@ export class FastOpenKeys {
     if (isDigest(this.current, client, local, lo, hi)) return COOKIE_VALID
     return this.previous !== null && isDigest(this.previous, client, local, lo, hi) ? COOKIE_OLD : COOKIE_INVALID
   }
+}
+
+function draw(rng: () => number): FastOpenKey {
+  return [rng(), rng(), rng(), rng()]
 }
 
 /** Without an early exit: how much of a guess was right must not show in time. */

@@ -10,6 +10,7 @@ import { NEVER, type Micros } from '../../../src/base/time.js'
 import { JOIN_ACCEPTED, MptcpConnection } from '../../../src/mptcp/connection.js'
 import { MptcpCounters } from '../../../src/mptcp/counters.js'
 import { type ConnectionEnv, type MptcpConfig, mptcpConfig } from '../../../src/mptcp/env.js'
+import { takeFastOpen } from '../../../src/mptcp/fast-open.js'
 import { type Path, path } from '../../../src/pathmgr/path.js'
 import { type TcpConfig, tcpConfig } from '../../../src/tcp/config.js'
 import type { TcpEndpoint } from '../../../src/tcp/endpoint.js'
@@ -66,6 +67,8 @@ export class TestHost implements ConnectionEnv {
   conn: MptcpConnection | null = null
   /** Accepts connections. */
   isListening = false
+  /** SYNs that come count as ones with a valid Fast Open cookie. */
+  isFastOpen = false
   /** Reads what arrives; off: a slow reader. */
   isReading = true
   capacity = 1 << 20
@@ -175,6 +178,7 @@ export class TestHost implements ConnectionEnv {
       const send = new StreamQueue(this.arena, this.capacity)
       const recv = new StreamQueue(this.arena, this.capacity)
       this.conn = MptcpConnection.accept(this, this.cfg, send, recv, half, opts.mptcp, now)
+      if (this.isFastOpen) takeFastOpen(this.conn, pkt, now)
     } else this.strays++
   }
 }
