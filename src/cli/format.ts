@@ -23,7 +23,7 @@ export function formatStatus(status: Status): string {
       `memory ${size(status.memory.inUse)} of ${size(status.memory.total)}`,
   )
   lines.push(`paths: ${status.paths.map((path) => path.label).join(', ')}`)
-  lines.push(...(status.detours ?? []).map((detour) => `detour ${formatDetour(detour)}`))
+  lines.push(...(status.detours ?? []).map((detour) => `detour ${formatDetour(detour, status.paths)}`))
   if (status.host !== undefined) lines.push(...formatHost(status.host))
   for (const connection of status.connections.slice(0, MAX_CONNECTIONS)) lines.push('', ...connectionLines(connection))
   if (status.connections.length > MAX_CONNECTIONS)

@@ -7,6 +7,7 @@ import { isPathFor, type PathKind } from '../pathmgr/path.js'
 import { PHASE_NAMES, type Subflow } from '../mptcp/subflow.js'
 import { STATE_NAMES } from '../tcp/state.js'
 import type { Connection, Engine } from './engine.js'
+import { PathMeasures } from './path-measures.js'
 import type { PathControl, PathDecision } from './path-control.js'
 import { addCounters } from './metrics.js'
 import { Relay } from './relay.js'
@@ -80,6 +81,10 @@ export interface Status {
     readonly isTentative: boolean
     /** Subflows that use it now. */
     readonly subflows: number
+    /** As these subflows measure it, to the servers; null: they have not, or there are none. */
+    readonly rttUs: number | null
+    /** Part of their segments that were sent again, 0-1. */
+    readonly resent: number | null
   }[]
   /** What gives paths beyond the default one. */
   readonly detours?: readonly DetourStatus[]
@@ -103,6 +108,7 @@ export interface Status {
 
 /** A snapshot of everything that can be seen from outside. Allocates freely: not for the turn. */
 export function statusOf(engine: Engine, now: Micros): Status {
+  const measures = new PathMeasures(engine.connections)
   return {
     version: 1,
     connections: [...engine.connections].map((connection) => connectionStatus(engine, connection, now)),
@@ -120,6 +126,7 @@ export function statusOf(engine: Engine, now: Micros): Status {
       remote: path.remote === null ? null : endpointText(path.remote.address.toString(), path.remote.port),
       isTentative: path.isTentative,
       subflows: engine.paths.usesOf(path.id),
+      ...measures.of(path.id),
     })),
     counters: countersOf(engine),
   }

@@ -58,9 +58,14 @@ export function toAnnounced(path: Path, id: number, address: IpAddress, port: nu
   return { ...path, id: path.id + STRIDE * id, label: `${path.label} to ${address}`, destination: address, destinationPort: port }
 }
 
+/** The id of the path that a path id stands for, to the server's own or to an announced address. */
+export function baseId(pathId: number): number {
+  return pathId % STRIDE
+}
+
 /** Whether a path id stands for the path `id`, to the server's own or to an announced address. */
 export function isDerived(pathId: number, id: number): boolean {
-  return pathId % STRIDE === id
+  return baseId(pathId) === id
 }
 
 /** Whether the path leads to an address that the peer has announced. */

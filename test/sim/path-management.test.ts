@@ -188,9 +188,12 @@ for (const seed of seeds([1])) {
     const w = world(seed, lanes, [second(), third()], { extraSubflows: 1, replaceUs: 2 * US_PER_S })
     let log: string[] = []
     let unused: readonly { path: string; why: string }[] = []
+    let measures: readonly { label: string; rttUs: number | null; resent: number | null }[] = []
     w.loop.at(25 * US_PER_S, () => {
       log = decisions(w)
-      unused = statusOf(w.engine, w.loop.now).connections[0]?.unused ?? []
+      const status = statusOf(w.engine, w.loop.now)
+      unused = status.connections[0]?.unused ?? []
+      measures = status.paths
     })
     const result = w.transfer(14_000_000, 0)
     t.equal(complaint(result), '')
@@ -199,6 +202,10 @@ for (const seed of seeds([1])) {
       [/^open eth2: trial: eth2 has not been tried/, /^close eth1: .*replaced$/],
     )
     t.match(unused, [{ path: 'eth1', why: /^slower than the others, tried again in \d+ s/ }])
+    const [first, away, used] = measures
+    t.ok((first?.rttUs ?? 0) >= 20 * US_PER_MS && (used?.rttUs ?? 0) >= 20 * US_PER_MS, 'paths are measured by their subflows')
+    t.ok(used?.resent !== null && (used?.resent ?? 1) < 0.2)
+    t.match(away, { label: 'eth1', rttUs: null, resent: null })
     const [, slow, fast] = lanes as [Lane, Lane, Lane]
     t.ok(fast.bytes > 4 * slow.bytes, `${fast.bytes} bytes by the better one, ${slow.bytes} by the other`)
   })
