@@ -10,12 +10,12 @@ import { Flow, Keys } from './flow.js'
 /** Port of the script's side when it opens a connection without saying from where. */
 const FIRST_REMOTE_PORT = 53_000
 
-/** Which flow a packet of the script belongs to: the one whose ports it names, else the one under test, which is the latest. */
+/** Which flow a packet of the script belongs to: the one whose ends it names, else the one under test, which is the newest. */
 export class Flows {
   readonly keys = new Keys()
   private readonly network: Network
   private readonly all: Flow[] = []
-  private latest: Flow | null = null
+  private newest: Flow | null = null
   /** The next SYN to us opens a connection. */
   private isPassive = false
   private isNoFlow = false
@@ -34,15 +34,14 @@ export class Flows {
   }
 
   current(line: number): Flow {
-    if (this.latest === null) throw new Unsupported(line, 'a packet of no connection')
-    return this.latest
+    if (this.newest === null) throw new Unsupported(line, 'a packet of no connection')
+    return this.newest
   }
 
   /** The flow of a packet that the stack sent. */
   ofSent(pkt: Packet): Flow {
-    this.latest = this.knownOf(pkt) ?? this.add(sourceOf(pkt), pkt.srcPort, destinationOf(pkt), pkt.dstPort)
     this.isPassive = false
-    return this.latest
+    return this.knownOf(pkt) ?? this.add(sourceOf(pkt), pkt.srcPort, destinationOf(pkt), pkt.dstPort)
   }
 
   private knownOf(pkt: Packet): Flow | undefined {
@@ -69,9 +68,15 @@ export class Flows {
     this.bind(destination, flow.remote, flow.remotePort)
   }
 
-  /** Whether a packet that the stack sent may be the one that the script expects between these ends. */
-  isBetween(tuple: TupleSpec, pkt: Packet): boolean {
+  /** Whether a packet that the stack sent opens a flow, of which the script has said nothing. */
+  isUnknown(pkt: Packet): boolean {
+    return this.knownOf(pkt) === undefined
+  }
+
+  /** Whether a packet that the stack sent may be the one that the script expects between these ends; null: of the newest flow. */
+  isBetween(tuple: TupleSpec | null, pkt: Packet): boolean {
     const known = this.knownOf(pkt)
+    if (tuple === null) return known === this.newest
     if (known !== undefined) return this.isLocal(tuple.source, known) && this.isRemote(tuple.destination, known)
     return this.isNew(tuple.source, sourceOf(pkt)) && this.isNew(tuple.destination, destinationOf(pkt))
   }
@@ -87,17 +92,24 @@ export class Flows {
       const { source, destination } = tuple
       const fits = (f: Flow): boolean => this.isLocal(destination, f) && this.isRemote(source, f)
       const isNew = isFirst && !(this.isKnown(source) && this.isKnown(destination))
-      const known = isNew ? undefined : this.latest !== null && fits(this.latest) ? this.latest : this.all.findLast(fits)
+      const known = isNew ? undefined : this.all.findLast(fits)
       if (known === undefined && !isFirst) throw new Unsupported(line, 'a packet of no connection')
-      this.latest = known ?? this.addFor(source, destination, line)
-      this.bind(source, this.latest.remote, this.latest.remotePort)
-      this.bind(destination, this.latest.local, this.latest.localPort)
-    } else if (this.latest === null || (this.isPassive && (isFirst || this.isNoFlow))) {
-      this.latest = this.add(this.network.local, this.network.bindPort, this.network.remote, this.nextRemotePort++)
+      const flow = known ?? this.addFor(source, destination, line)
+      this.bind(source, flow.remote, flow.remotePort)
+      this.bind(destination, flow.local, flow.localPort)
+      this.noteUse(isFirst)
+      return flow
     }
+    if (this.newest === null || (this.isPassive && (isFirst || this.isNoFlow))) {
+      this.add(this.network.local, this.network.bindPort, this.network.remote, this.nextRemotePort++)
+    }
+    this.noteUse(isFirst)
+    return this.current(line)
+  }
+
+  private noteUse(isFirst: boolean): void {
     this.isPassive = this.isPassive && this.isNoFlow && !isFirst // what no SYN went before is of no connection
     this.isNoFlow = false
-    return this.current(line)
   }
 
   /** Our end of `f`. */
@@ -147,6 +159,7 @@ export class Flows {
     this.nextIrs = (this.nextIrs + 0x1357_9bdf) | 0
     this.keys.names.addRemote(remote)
     this.all.push(flow)
+    this.newest = flow
     return flow
   }
 }

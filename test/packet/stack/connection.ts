@@ -22,6 +22,8 @@ export abstract class Connection implements Actor {
   readonly in: StreamQueue
   isEstablished = false
   isClosed = false
+  /** The application has it in hand: opened by it, or accepted. */
+  isAccepted = false
   cause: st.CloseCause = st.CAUSE_NONE
   /** The application has closed it: bytes that still come have no reader. */
   isOrphan = false
@@ -145,6 +147,7 @@ export class MultipathConnection extends Connection {
   }
 
   connect(tuple: Tuple): void {
+    this.isAccepted = true
     this.open(() => {
       const conn = new MptcpConnection(this.side, this.config, this.out, this.in)
       this.side.sockets.set(conn, this)
@@ -173,6 +176,8 @@ export class MultipathConnection extends Connection {
   }
 
   pump(tx: TxRing, now: Micros): boolean {
+    // Linux: a connection that waits for accept() is told nothing of addresses
+    if (this.isAccepted) this.side.paths.look(this.conn, now)
     return this.conn.pump(tx, now)
   }
 

@@ -1,3 +1,4 @@
+import type { IpAddress } from '../../../src/base/address.js'
 import { US_PER_S } from '../../../src/base/time.js'
 import { type MptcpConfig, mptcpConfig } from '../../../src/mptcp/env.js'
 import { bbr } from '../../../src/tcp/cc/bbr.js'
@@ -5,6 +6,7 @@ import { cubic } from '../../../src/tcp/cc/cubic.js'
 import { newReno } from '../../../src/tcp/cc/newreno.js'
 import { type TcpConfig, tcpConfig } from '../../../src/tcp/config.js'
 import { type FileReader, readShell } from '../language/shell.js'
+import { ScriptPaths } from './paths.js'
 
 const CONGESTION: Readonly<Record<string, TcpConfig['congestion']>> = { reno: newReno, cubic, bbr }
 
@@ -60,7 +62,12 @@ export class Settings {
   private tcpValues: TcpConfig
   private mptcpValues: MptcpConfig
 
-  constructor(mtu: number) {
+  /** What `ip mptcp` sets. */
+  readonly paths: ScriptPaths
+
+  /** @param local address of the stack under test */
+  constructor(mtu: number, local: IpAddress) {
+    this.paths = new ScriptPaths(local)
     // Linux paces BBR only, unless the queueing discipline fq does it, and looks for black holes only when told to
     this.tcpValues = tcpConfig({ mss4: mtu - 40, mss6: mtu - 60, windowScale: 8, nagle: true, pacing: false, mtuProbing: false })
     this.mptcpValues = mptcpConfig({ tcp: this.tcpValues })
@@ -92,7 +99,7 @@ export class Settings {
   /** A backquoted command: settings that we know act, everything else is noted. @param read files that it runs */
   command(text: string, read: FileReader): void {
     const { assignments, rest } = readShell(text, read)
-    this.noted.push(...rest)
+    for (const line of rest) if (!this.paths.command(line)) this.noted.push(line)
     for (const { name, value } of assignments) {
       if (SYSCTLS[name]?.(this, value) !== true) this.noted.push(`sysctl ${name}=${value}`)
     }

@@ -106,6 +106,7 @@ export class Socket implements PortOwner {
     if (!this.isListening) throw new CallError('EINVAL')
     const conn = this.backlog.shift()
     if (conn === undefined) return BLOCKED
+    conn.isAccepted = true
     const socket = new Socket(this.stack, this.isMptcp)
     socket.conn = conn
     socket.isConnectReported = true
