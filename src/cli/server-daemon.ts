@@ -48,6 +48,10 @@ export interface ServerOptions extends ServeRequest {
   readonly denyJoinInitial: boolean
   /** Half-open connections before SYN cookies. */
   readonly backlog: number
+  /** Fast Open: off, on, or how many of its connections may wait for their third ACK. */
+  readonly fastOpen: boolean | number
+  /** Keys of its cookies: the present one, the previous one. None: drawn. */
+  readonly fastOpenKeys: readonly string[]
 }
 
 /** `mptcpd-user serve`: takes up connections from the network for a local service, MPTCP where the peer speaks it. */
@@ -95,7 +99,7 @@ export class ServerDaemon {
           log.error('a connection hit a bug and was reset', { stack: error instanceof Error ? error.stack : String(error) }),
       }),
     )
-    this.servers = plan.services.map((service) => this.listen(service, options.backlog))
+    this.servers = plan.services.map((service) => this.listen(service, options))
     this.loop = new EngineLoop(this.engine)
   }
 
@@ -151,8 +155,8 @@ export class ServerDaemon {
     return failures
   }
 
-  private listen(service: Service, backlog: number): MptcpServer {
-    const server = new MptcpServer(this.engine)
+  private listen(service: Service, { backlog, fastOpen, fastOpenKeys }: ServerOptions): MptcpServer {
+    const server = new MptcpServer(this.engine, { fastOpen, fastOpenKeys })
     server.on('connection', (stream: MptcpStream & Duplex) => {
       splice(stream, service.host, service.targetPort, (error) =>
         this.log.debug('connection to the local service', { service: `${service.host}:${service.targetPort}`, error: error.message }),

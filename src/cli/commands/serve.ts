@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { MptcpError } from '../../base/errors.js'
 import { type DaemonConfig, type DaemonInput, daemonConfig } from '../../config/daemon-config.js'
+import { parseFastOpenKey } from '../../tcp/fast-open.js'
 import { EXIT_FAILURE, EXIT_OK } from '../exit-codes.js'
 import { Log } from '../log.js'
 import { Notifier } from '../notify.js'
@@ -23,6 +24,8 @@ interface ServeFlags {
   readonly checksum: boolean
   readonly denyJoinInitial: boolean
   readonly backlog: number
+  readonly fastOpen?: number | boolean
+  readonly fastOpenKey?: readonly string[]
   readonly memory?: number
   readonly log?: DaemonConfig['log']
   readonly logFormat?: DaemonConfig['logFormat']
@@ -43,6 +46,16 @@ export function addServeCommand(program: Command): void {
     .option('--checksum', 'DSS checksums even when the peer does not ask for them', false)
     .option('--deny-join-initial', 'peers may open further subflows to announced addresses only (flag C)', false)
     .option('--backlog <n>', 'half-open connections before SYN cookies are used', Number, BACKLOG)
+    .option(
+      '--fast-open [n]',
+      'take data of SYNs (TCP Fast Open) while n connections at most wait for their third ACK (default: 256)',
+      Number,
+    )
+    .option(
+      '--fast-open-key <key>',
+      'of its cookies, as net.ipv4.tcp_fastopen_key; a second one: the previous key (default: random)',
+      collect,
+    )
     .option('--memory <bytes>', 'payload in all connections together', Number)
     .option('--log <level>', 'error, warn, info or debug')
     .option('--log-format <format>', 'text, json or auto')
@@ -60,10 +73,27 @@ function configOf(flags: ServeFlags): DaemonConfig {
   return daemonConfig(input)
 }
 
+/** @throws {MptcpError} ERR_CONFIG */
+function fastOpenOf({ fastOpen = false, fastOpenKey = [] }: ServeFlags): Pick<ServerOptions, 'fastOpen' | 'fastOpenKeys'> {
+  if (typeof fastOpen === 'number' && (!Number.isInteger(fastOpen) || fastOpen < 0))
+    throw new MptcpError('ERR_CONFIG', '--fast-open must be a whole number from 0 on')
+  if (fastOpenKey.length > 2)
+    throw new MptcpError('ERR_CONFIG', '--fast-open-key is given twice at most: the present key and the previous one')
+  for (const key of fastOpenKey) {
+    if (parseFastOpenKey(key) === null)
+      throw new MptcpError(
+        'ERR_CONFIG',
+        `--fast-open-key ${key} must be four words of hexadecimal digits: xxxxxxxx-xxxxxxxx-xxxxxxxx-xxxxxxxx`,
+      )
+  }
+  return { fastOpen, fastOpenKeys: fastOpenKey }
+}
+
 async function serve(flags: ServeFlags): Promise<number> {
   const config = configOf(flags)
   if (!Number.isInteger(flags.backlog) || flags.backlog < 0)
     throw new MptcpError('ERR_CONFIG', '--backlog must be a whole number from 0 on')
+  const fastOpen = fastOpenOf(flags)
   const log = new Log(config.log, config.logFormat)
   requireNetAdmin()
   reducePrivileges(log)
@@ -73,6 +103,7 @@ async function serve(flags: ServeFlags): Promise<number> {
     announce: flags.announce ?? [],
     denyJoinInitial: flags.denyJoinInitial,
     backlog: flags.backlog,
+    ...fastOpen,
   }
   const signals = new Signals()
   try {
