@@ -28,6 +28,8 @@ export interface TcpConfig {
    * forgetting the connection; 0: never, which that RFC wants as default.
    */
   readonly keepaliveUs: Micros
+  /** Distance of further ones while no answer comes; 0: it doubles from the round trip. */
+  readonly keepaliveIntervalUs: Micros
   /** The same in CLOSE-WAIT, where a peer may be gone for good instead of waiting for our data; 0: as `keepaliveUs`. */
   readonly closeWaitAskUs: Micros
   /** How long data may stay unacknowledged before the connection is given up (RFC 5482); 0: what `dataRetries` says. The peer's wish is not heeded. */
@@ -75,6 +77,7 @@ export function tcpConfig(over: Partial<TcpConfig> = {}): TcpConfig {
     synRetries: 6,
     dataRetries: 15,
     keepaliveUs: 0,
+    keepaliveIntervalUs: 0,
     closeWaitAskUs: 0,
     userTimeoutUs: 0,
     delayedAckUs: 40 * US_PER_MS,

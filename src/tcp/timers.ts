@@ -76,7 +76,9 @@ function keepaliveAt(ep: TcpEndpoint): Micros {
   if (state !== st.ESTABLISHED && state !== st.CLOSE_WAIT && state !== st.FIN_WAIT_2) return NEVER
   const idle = state === st.CLOSE_WAIT && cfg.closeWaitAskUs > 0 ? cfg.closeWaitAskUs : cfg.keepaliveUs
   if (idle === 0 || ep.hs !== null || ep.ext.keepalives() === 0) return NEVER
-  return ep.heardAtS * US_PER_S + idle + (2 ** ep.retries - 1) * Math.max(ASK_MIN_US, ep.baseRtoUs())
+  const interval = cfg.keepaliveIntervalUs
+  const since = interval > 0 ? ep.retries * interval : (2 ** ep.retries - 1) * Math.max(ASK_MIN_US, ep.baseRtoUs())
+  return ep.heardAtS * US_PER_S + idle + since
 }
 
 function askIfAlive(ep: TcpEndpoint): void {

@@ -40,7 +40,10 @@ export class Code {
       if (first?.kind !== 'word' || !/^(?:[-+*]|\/\/)?=$/.test(second?.text ?? '')) throw unknown(tokens, line)
       const evaluation = new Evaluation(tokens.slice(2), line, names)
       const value = evaluation.run()
-      this.variables.set(first.text, second?.text === '=' ? value : evaluation.binary(second?.text.slice(0, -1) ?? '', names(first.text) ?? 0, value))
+      this.variables.set(
+        first.text,
+        second?.text === '=' ? value : evaluation.binary(second?.text.slice(0, -1) ?? '', names(first.text) ?? 0, value),
+      )
     }
     return null
   }

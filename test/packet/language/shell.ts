@@ -63,5 +63,7 @@ function nameOf(path: string): string {
 
 /** `$((15*1024*1024))`: products of numbers become a number. */
 function calculated(text: string): string {
-  return text.replace(/\$\(\(([\d*\s]+)\)\)/g, (_, product: string) => String(product.split('*').reduce((n, factor) => n * Number(factor), 1)))
+  return text.replace(/\$\(\(([\d*\s]+)\)\)/g, (_, product: string) =>
+    String(product.split('*').reduce((n, factor) => n * Number(factor), 1)),
+  )
 }

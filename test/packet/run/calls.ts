@@ -1,11 +1,19 @@
 import { Unsupported } from '../errors.js'
 import type { CallSpec, Expr } from '../language/ast.js'
-import { BLOCKED, CallError, ERRNO } from '../stack/errno.js'
+import { Epoll, type EpollEvent } from '../stack/epoll.js'
+import { BLOCKED, CallError } from '../stack/errno.js'
 import { POLLERR, POLLHUP, Socket, type Stack } from '../stack/socket.js'
 import { Arguments, CONSTANTS } from './arguments.js'
+import { getsockopt, setsockopt } from './socket-options.js'
 
-/** What a call came to: a number, a new socket, or nothing yet. */
-export type Outcome = number | Socket | typeof BLOCKED
+/** A file of a script's own making: nobody looks into it. */
+export class PlainFile {}
+
+/** What a script has descriptors of. */
+export type Described = Socket | Epoll | PlainFile
+
+/** What a call came to: a number, something new that gets a descriptor, or nothing yet. */
+export type Outcome = number | Described | typeof BLOCKED
 
 /** A call under way; `attempt` may be repeated after `BLOCKED`. */
 export interface Call {
@@ -18,9 +26,11 @@ export interface Call {
 
 /** System calls that a script may use. */
 const KNOWN_CALLS: ReadonlySet<string> = new Set(
-  'socket bind listen accept accept4 connect read recv recvfrom recvmsg write send sendto sendmsg readv writev shutdown close fcntl setsockopt getsockopt poll'.split(
-    ' ',
-  ),
+  [
+    'socket bind listen accept accept4 connect shutdown close fcntl ioctl setsockopt getsockopt',
+    'read recv recvfrom recvmsg readv write send sendto sendmsg writev open sendfile',
+    'poll epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait',
+  ].flatMap((names) => names.split(' ')),
 )
 
 /** @throws Unsupported for a call that no script can make here, before anything runs. */
@@ -29,21 +39,29 @@ export function checkCall(spec: CallSpec, line: number): void {
 }
 
 const NO_CHECK = () => ''
-const MSG_KNOWN = 2 | 0x40 | 0x4000
+/** Message flags that are understood, of calls that send and of calls that receive. */
+const SEND_FLAGS = flagsOf('MSG_DONTWAIT MSG_NOSIGNAL MSG_MORE MSG_ZEROCOPY')
+const RECEIVE_FLAGS = flagsOf('MSG_DONTWAIT MSG_NOSIGNAL MSG_PEEK MSG_TRUNC MSG_WAITALL')
+const [PEEK, MORE, DONTWAIT] = [flagsOf('MSG_PEEK'), flagsOf('MSG_MORE'), flagsOf('MSG_DONTWAIT')]
 const O_NONBLOCK = CONSTANTS.O_NONBLOCK as number
 
 /** Descriptors of a run and the system calls on them. */
 export class Calls {
   private readonly stack: Stack
-  private readonly sockets = new Map<number, Socket>()
+  private readonly described = new Map<number, Described>()
 
   constructor(stack: Stack) {
     this.stack = stack
   }
 
-  /** The script calls this socket `fd`. */
-  name(fd: number, socket: Socket): void {
-    this.sockets.set(fd, socket)
+  /** The script calls this `fd`. */
+  name(fd: number, what: Described): void {
+    this.described.set(fd, what)
+  }
+
+  private socketOf(fd: number): Socket | null {
+    const found = this.described.get(fd)
+    return found instanceof Socket ? found : null
   }
 
   prepare(spec: CallSpec, line: number): Call {
@@ -51,13 +69,18 @@ export class Calls {
     const plain = (attempt: () => Outcome): Call => ({ attempt, wouldBlock: null, check: NO_CHECK })
     if (spec.name === 'socket') return plain(() => this.socket(args, line))
     if (spec.name === 'poll') return this.poll(args)
+    if (spec.name === 'open') return plain(() => new PlainFile())
+    if (spec.name.startsWith('epoll_create')) return plain(() => new Epoll())
     const fd = args.int(0)
-    const found = this.sockets.get(fd)
-    if (found === undefined) {
-      return plain(() => {
-        throw new CallError('EBADF')
+    const found = this.described.get(fd)
+    const fail = (errno: string): Call =>
+      plain(() => {
+        throw new CallError(errno)
       })
-    }
+    if (found === undefined) return fail('EBADF')
+    if (spec.name.startsWith('epoll_')) return found instanceof Epoll ? this.onEpoll(spec.name, found, args, line) : fail('EINVAL')
+    if (spec.name === 'close' && !(found instanceof Socket)) return plain(() => done(this.described.delete(fd)))
+    if (!(found instanceof Socket)) return fail('ENOTSOCK')
     return this.onSocket(spec.name, found, fd, args, line)
   }
 
@@ -67,15 +90,18 @@ export class Calls {
       wouldBlock: s.isNonBlocking || (flags & (CONSTANTS.MSG_DONTWAIT as number)) !== 0 ? 'EAGAIN' : null,
       check: NO_CHECK,
     })
-    const flagsAt = (i: number): number => {
+    const flagsAt = (i: number, known: number): number => {
       const flags = args.int(i)
-      if ((flags & ~MSG_KNOWN) !== 0) throw new Unsupported(line, `message flags 0x${flags.toString(16)}`)
+      if ((flags & ~known) !== 0) throw new Unsupported(line, `message flags 0x${flags.toString(16)}`)
       return flags
     }
-    if (/^(?:read|recv|recvfrom|write|send|sendto)$/.test(name) && !isBuffer(args.at(1)))
-      throw new Unsupported(line, 'addresses of buffers')
-    const receive = (len: number, flags: number): Call => call(() => s.read(len, (flags & 2) !== 0), flags)
-    const send = (len: number, flags: number): Call => call(() => s.write(len), flags)
+    if (/^(?:read|recv|recvfrom|write|send|sendto)$/.test(name) && isNull(args.at(1))) {
+      return call(() => {
+        throw new CallError('EFAULT')
+      })
+    }
+    const receive = (len: number, flags: number): Call => call(() => s.read(len, (flags & PEEK) !== 0), flags)
+    const send = (len: number, flags: number): Call => this.send(s, len, flags)
     switch (name) {
       case 'bind':
         return call(() => done(s.bind(args.port(1))))
@@ -89,33 +115,37 @@ export class Calls {
       case 'read':
       case 'recv':
       case 'recvfrom':
-        return receive(args.int(2), name === 'read' ? 0 : flagsAt(3))
+        return receive(args.int(2), name === 'read' ? 0 : flagsAt(3, RECEIVE_FLAGS))
       case 'readv':
         return receive(args.piecesLen(args.at(1)), 0)
       case 'recvmsg':
-        return receive(args.messageLen(1), flagsAt(2))
+        return { ...receive(args.messageLen(1), flagsAt(2, RECEIVE_FLAGS)), check: () => controlDifference(s, args, line) }
       case 'write':
         return send(args.int(2), 0)
       case 'send':
       case 'sendto':
-        return send(args.int(2), flagsAt(3))
+        return send(args.int(2), flagsAt(3, SEND_FLAGS))
       case 'writev':
         return send(args.piecesLen(args.at(1)), 0)
       case 'sendmsg':
-        return send(args.messageLen(1), flagsAt(2))
+        return send(args.messageLen(1), flagsAt(2, SEND_FLAGS))
+      case 'sendfile':
+        return send(args.int(3), 0)
+      case 'ioctl':
+        return ioctl(s, args, line)
       case 'shutdown':
         return call(() => done(s.shutdown(args.int(1))))
       case 'close':
         return call(() => {
-          this.sockets.delete(fd)
+          this.described.delete(fd)
           return done(s.close())
         })
       case 'fcntl':
         return call(() => this.fcntl(s, args, line))
       case 'setsockopt':
-        return call(() => this.setsockopt(s, args, line))
+        return call(() => setsockopt(s, args, line))
       case 'getsockopt':
-        return this.getsockopt(s, args, line)
+        return getsockopt(s, args, line)
     }
     throw new Unsupported(line, `system call ${name}`)
   }
@@ -141,52 +171,71 @@ export class Calls {
     return 0
   }
 
-  private setsockopt(s: Socket, args: Arguments, line: number): number {
-    const [level, name] = [args.word(1), args.word(2)]
-    switch (name) {
-      case 'SO_REUSEADDR':
-      case 'SO_REUSEPORT':
-        return 0
-      case 'SO_RCVBUF':
-      case 'SO_RCVBUFFORCE':
-        return done(s.setReceiveBuffer(args.single(3)))
-      case 'SO_SNDBUF':
-      case 'SO_SNDBUFFORCE':
-        return done(s.setSendBuffer(2 * args.single(3)))
-      case 'TCP_NODELAY':
-        return done(s.setNagle(args.single(3) === 0))
-      case 'SO_KEEPALIVE':
-        return done(s.setKeepalive(args.single(3) !== 0, s.keepIdleS))
-      case 'TCP_KEEPIDLE':
-        return done(s.setKeepalive(s.isKeptAlive, args.single(3)))
-      case 'TCP_USER_TIMEOUT':
-        return done(s.setUserTimeout(args.single(3)))
-      case 'SO_LINGER': {
-        const value = args.at(3)
-        s.linger = args.value(args.field(value, 'onoff')) === 0 ? null : args.value(args.field(value, 'linger'))
-        return 0
-      }
+  /**
+   * A call that sends blocks until all of it is in the buffer, as Linux has it; without blocking it takes what there is room for.
+   */
+  private send(s: Socket, len: number, flags: number): Call {
+    const isMore = (flags & MORE) !== 0
+    const mayBlock = !s.isNonBlocking && (flags & DONTWAIT) === 0
+    let taken = 0
+    return {
+      attempt: () => {
+        const n = s.write(len - taken, isMore)
+        if (n === BLOCKED) return taken > 0 && !mayBlock ? taken : BLOCKED
+        taken += n
+        return taken === len || !mayBlock ? taken : BLOCKED
+      },
+      wouldBlock: mayBlock ? null : 'EAGAIN',
+      check: NO_CHECK,
     }
-    throw new Unsupported(line, `socket option ${level} ${name}`)
   }
 
-  private getsockopt(s: Socket, args: Arguments, line: number): Call {
-    const name = args.word(2)
-    if (name !== 'SO_ERROR') throw new Unsupported(line, `getsockopt ${name}`)
-    let error = ''
-    const attempt = (): number => {
-      error = s.takeError()
-      return 0
+  private onEpoll(name: string, epoll: Epoll, args: Arguments, line: number): Call {
+    if (name === 'epoll_ctl') {
+      return { attempt: () => this.epollCtl(epoll, args, line), wouldBlock: null, check: NO_CHECK }
     }
-    const expr = args.at(3)
-    const item = expr.kind === 'list' ? expr.items[0] : undefined
-    const wanted = item?.kind === 'word' ? item.name : String(item === undefined || item.kind === 'any' ? '' : args.value(item))
+    const timeoutMs = args.int(3)
+    const deadline = timeoutMs < 0 ? Number.POSITIVE_INFINITY : this.stack.world.now + timeoutMs * 1000
+    let events: EpollEvent[] = []
     return {
-      attempt,
+      attempt: () => {
+        events = epoll.take(args.int(2))
+        return events.length === 0 && this.stack.world.now < deadline ? BLOCKED : events.length
+      },
       wouldBlock: null,
-      check: () =>
-        wanted === '' || wanted === error || wanted === String(ERRNO[error] ?? 0) ? '' : `SO_ERROR is ${error || 0}, not ${wanted}`,
+      check: () => {
+        const shown = args.at(1)
+        const items = shown.kind === 'list' ? shown.items : [shown]
+        for (const [i, event] of events.entries()) {
+          const item = items[i]
+          if (item === undefined || item.kind === 'any') continue
+          const wanted = args.value(args.field(item, 'events'))
+          if (wanted !== event.events) return `events are 0x${event.events.toString(16)}, not 0x${wanted.toString(16)}`
+          if (dataOf(args, item) !== event.data) return `data is ${event.data}, not ${dataOf(args, item)}`
+        }
+        return ''
+      },
     }
+  }
+
+  private epollCtl(epoll: Epoll, args: Arguments, line: number): number {
+    const fd = args.int(2)
+    const socket = this.socketOf(fd)
+    if (socket === null) throw new CallError('EBADF')
+    switch (args.word(1)) {
+      case 'EPOLL_CTL_ADD':
+        if (epoll.has(fd)) throw new CallError('EEXIST')
+        break
+      case 'EPOLL_CTL_MOD':
+      case 'EPOLL_CTL_DEL':
+        if (!epoll.has(fd)) throw new CallError('ENOENT')
+        break
+      default:
+        throw new Unsupported(line, `epoll_ctl ${args.word(1)}`)
+    }
+    if (args.word(1) === 'EPOLL_CTL_DEL') epoll.unwatch(fd)
+    else epoll.watch(fd, socket, args.value(args.field(args.at(3), 'events')), dataOf(args, args.at(3)))
+    return 0
   }
 
   private poll(args: Arguments): Call {
@@ -195,8 +244,8 @@ export class Calls {
     const timeoutMs = args.int(2)
     const deadline = timeoutMs < 0 ? Number.POSITIVE_INFINITY : this.stack.world.now + timeoutMs * 1000
     const ready = (item: Expr): number => {
-      const socket = this.sockets.get(args.value(args.field(item, 'fd')))
-      return socket === undefined ? 0x20 : socket.poll() & (args.value(args.field(item, 'events')) | POLLERR | POLLHUP)
+      const socket = this.socketOf(args.value(args.field(item, 'fd')))
+      return socket === null ? 0x20 : socket.poll() & (args.value(args.field(item, 'events')) | POLLERR | POLLHUP)
     }
     return {
       attempt: () => {
@@ -216,9 +265,52 @@ export class Calls {
   }
 }
 
-/** `...` or a string; anything else is an address that no process here has. */
-function isBuffer(expr: Expr): boolean {
-  return expr.kind === 'any' || expr.kind === 'string'
+/** `NULL`, an address that no process has anything at. */
+function isNull(expr: Expr): boolean {
+  return expr.kind === 'word' && expr.name === 'NULL'
+}
+
+/** What `fd=`, `u32=`, `u64=` or `ptr=` of an event holds. */
+function dataOf(args: Arguments, item: Expr): number {
+  if (item.kind !== 'struct') return 0
+  const field = ['fd', 'ptr', 'u32', 'u64'].map((name) => item.fields.get(name)).find((f) => f !== undefined)
+  return field === undefined ? 0 : args.value(field)
+}
+
+/** How much is in a queue, compared with the number that the script shows. */
+function ioctl(s: Socket, args: Arguments, line: number): Call {
+  const name = args.word(1)
+  const count = { SIOCINQ: () => s.readable, FIONREAD: () => s.readable, SIOCOUTQ: () => s.unacknowledged, SIOCOUTQNSD: () => s.notSent }[
+    name
+  ]
+  if (count === undefined) throw new Unsupported(line, `ioctl ${name}`)
+  const wanted = args.single(2)
+  let actual = 0
+  return {
+    attempt: () => {
+      actual = count()
+      return 0
+    },
+    wouldBlock: null,
+    check: () => (actual === wanted ? '' : `${name} is ${actual}, not ${wanted}`),
+  }
+}
+
+/** Ancillary data of a message that was received: TCP_INQ alone is understood. */
+function controlDifference(s: Socket, args: Arguments, line: number): string {
+  const message = args.at(1)
+  const control = message.kind === 'struct' ? message.fields.get('msg_control') : undefined
+  for (const item of control?.kind === 'list' ? control.items : []) {
+    const type = args.field(item, 'cmsg_type')
+    if (type.kind !== 'word' || type.name !== 'TCP_CM_INQ') throw new Unsupported(line, 'ancillary data other than TCP_CM_INQ')
+    const wanted = args.value(args.field(item, 'cmsg_data'))
+    if (wanted !== s.inQueue) return `TCP_CM_INQ is ${s.inQueue}, not ${wanted}`
+  }
+  return ''
+}
+
+function flagsOf(names: string): number {
+  return names.split(' ').reduce((flags, name) => flags | (CONSTANTS[name] as number), 0)
 }
 
 /** The result of calls that have none of their own. */

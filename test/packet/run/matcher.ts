@@ -46,7 +46,11 @@ export function takeNext(sent: Sent[], wantedLen: number, isExact: boolean, inde
     len += piece.payLen
     last = piece
   }
-  return { pkt, at: first.at, live: { ...fieldsOf(last), seq: pkt.seq, flags: (last.flags & ~CWR) | (pkt.flags & CWR), len, isJoined: last !== pkt } }
+  return {
+    pkt,
+    at: first.at,
+    live: { ...fieldsOf(last), seq: pkt.seq, flags: (last.flags & ~CWR) | (pkt.flags & CWR), len, isJoined: last !== pkt },
+  }
 }
 
 /** Which of the packets that left at the same instant as the first one `fits`; 0 when none does: subflows have no order among themselves. */

@@ -18,6 +18,8 @@ import { buildIcmp, buildInbound } from './inject.js'
 import { type Due, dueText, indexOfFirst, matchPacket, parseSent, seconds, takeNext } from './matcher.js'
 import { liveText, specText } from './text.js'
 
+/** Two names of one errno. */
+const ALIASES: Readonly<Record<string, string>> = { EWOULDBLOCK: 'EAGAIN', ENOTSUP: 'EOPNOTSUPP' }
 /** Default of `--tolerance_usecs`. */
 const TOLERANCE_US: Micros = 4_000
 /** Default of `--tolerance_percent`. */
@@ -269,20 +271,21 @@ export class Runtime {
 
   private checkOutcome(spec: CallSpec, line: number, outcome: Outcome | string): void {
     const result = spec.result
-    const actual = typeof outcome === 'string' ? `-1 ${outcome}` : outcome instanceof Socket ? 'a descriptor' : String(outcome as number)
+    const isNew = typeof outcome === 'object'
+    const actual = typeof outcome === 'string' ? `-1 ${outcome}` : isNew ? 'a descriptor' : String(outcome as number)
     const differs = (): never => {
       throw new Mismatch(line, `${spec.name}() returned something else`, [`expected: ${resultText(spec)}`, `actual:   ${actual}`])
     }
-    if (outcome instanceof Socket) {
+    if (isNew) {
       if (result.kind !== 'int' || result.value < 0) differs()
       else this.calls.name(result.value, outcome)
-      this.lastSocket = outcome
+      if (outcome instanceof Socket) this.lastSocket = outcome
       return
     }
     if (result.kind === 'any') return
     if (result.kind !== 'int') throw new Unsupported(line, 'a result that is no number')
     if (typeof outcome === 'string') {
-      if (result.value !== -1 || (spec.errno !== '' && spec.errno !== outcome)) differs()
+      if (result.value !== -1 || (spec.errno !== '' && (ALIASES[spec.errno] ?? spec.errno) !== outcome)) differs()
     } else if (result.value !== outcome) differs()
   }
 

@@ -1,18 +1,19 @@
 import type { Tuple } from '../../../src/base/address.js'
 import type { TxRing } from '../../../src/base/rings.js'
 import { StreamQueue } from '../../../src/base/stream-queue.js'
-import type { Micros } from '../../../src/base/time.js'
+import { type Micros, NEVER } from '../../../src/base/time.js'
 import { C_CLOSED, C_DONE, C_ESTABLISHED, MptcpConnection } from '../../../src/mptcp/connection.js'
 import type { MptcpConfig } from '../../../src/mptcp/env.js'
 import type { TcpConfig } from '../../../src/tcp/config.js'
 import { TcpEndpoint } from '../../../src/tcp/endpoint.js'
 import { HalfOpen } from '../../../src/tcp/half-open.js'
-import { PlainFlow } from '../../../src/tcp/plain.js'
 import { path as makePath } from '../../../src/pathmgr/path.js'
 import * as st from '../../../src/tcp/state.js'
 import type { Packet } from '../../../src/wire/packet.js'
 import type { TcpOptions } from '../../../src/wire/tcp-options.js'
+import { CallError } from './errno.js'
 import type { MptcpSide } from './mptcp-side.js'
+import { ScriptFlow } from './script-flow.js'
 import type { Actor, World } from './world.js'
 
 /** The connection behind a socket, plain or MPTCP, with the queues that the socket reads and writes. */
@@ -28,6 +29,8 @@ export abstract class Connection implements Actor {
   /** The application has closed it: bytes that still come have no reader. */
   isOrphan = false
   onEstablished: () => void = () => {}
+  /** The endpoint exists. */
+  onBegun: () => void = () => {}
   /** Of this connection alone, so that `setsockopt` can change it. */
   protected cfg: { -readonly [K in keyof TcpConfig]: TcpConfig[K] }
 
@@ -46,15 +49,59 @@ export abstract class Connection implements Actor {
   /** The endpoint that `TCP_INFO` tells of. */
   abstract get endpoint(): TcpEndpoint
 
-  setNagle(isOn: boolean): void {
-    this.cfg.nagle = isOn
+  configure(change: (cfg: Connection['cfg']) => void): void {
+    change(this.cfg)
   }
 
-  /** Silence after which the peer is asked, and how long data may wait, in microseconds; 0: never, without limit. */
-  setTimers(keepaliveUs: Micros, userTimeoutUs: Micros): void {
-    this.cfg.keepaliveUs = keepaliveUs
-    this.cfg.userTimeoutUs = userTimeoutUs
+  /** TCP_CORK. */
+  abstract cork(isOn: boolean): void
+  /** What waits for a full segment leaves, whatever made it wait. */
+  abstract uncork(): void
+  /** TCP_KEEPCNT. */
+  abstract setKeepCount(n: number): void
+  /** The application has written; `isMore`: MSG_MORE. */
+  abstract onWrite(isMore: boolean): void
+
+  /** TCP_QUICKACK: segments are acknowledged at once, or not. */
+  quickAck(isOn: boolean): void {
+    const { rcv } = this.endpoint
+    rcv.quickAcks = isOn ? this.cfg.quickAcks : 0
+    if (isOn && rcv.delackAt !== NEVER) rcv.ackNow = true
   }
+
+  /** Edges for epoll: how often something became readable or writable. */
+  activity = 0
+  private seenIn = 0
+  private wasWritable = false
+
+  /** Whether a writer may go on: Linux wants a third of the buffer free, and little that was not sent. */
+  isWritable(notSentMax: number): boolean {
+    const free = this.out.edge() - this.out.readyEnd
+    return this.isEstablished && free > 0 && 2 * free >= this.out.readyEnd - this.out.base && 2 * this.notSent < notSentMax
+  }
+
+  /** Bytes that were written and not sent. */
+  get notSent(): number {
+    return this.isEstablished ? Math.max(0, this.out.readyEnd - (Math.max(1, this.endpoint.sndNxt) - 1)) : 0
+  }
+
+  /** When bytes came last. */
+  lastDataAt: Micros = 0
+
+  protected watch(): void {
+    const readable = this.in.readyEnd + (this.in.isFinReady() ? 1 : 0) + (this.isClosed ? 1 : 0) + (this.isEstablished ? 1 : 0)
+    if (readable > this.seenIn) {
+      this.activity++
+      this.lastDataAt = this.world.now
+    }
+    this.seenIn = readable
+    const isWritable = this.isWritable(this.notSentMax)
+    if (isWritable && !this.wasWritable) this.activity++
+    this.wasWritable = isWritable
+  }
+
+  /** TCP_NOTSENT_LOWAT. */
+  notSentMax = Number.POSITIVE_INFINITY
 
   /** Linux: bytes for a socket that nobody can read any more reset the connection. */
   protected checkOrphan(): void {
@@ -72,12 +119,12 @@ export abstract class Connection implements Actor {
 }
 
 export class PlainConnection extends Connection {
-  private readonly flow: PlainFlow
+  private readonly flow: ScriptFlow
   private ep!: TcpEndpoint
 
   constructor(world: World, cfg: TcpConfig, sendBuffer: number, receiveBuffer: number) {
     super(world, cfg, sendBuffer, receiveBuffer)
-    this.flow = new PlainFlow(this.out, this.in)
+    this.flow = new ScriptFlow(this.out, this.in)
   }
 
   connect(tuple: Tuple, cookie: Uint8Array | null): void {
@@ -96,10 +143,28 @@ export class PlainConnection extends Connection {
     this.ep = ep
     this.world.bind(ep, this)
     this.world.add(this)
+    this.onBegun()
   }
 
   get endpoint(): TcpEndpoint {
     return this.ep
+  }
+
+  override cork(isOn: boolean): void {
+    this.flow.cork(isOn)
+  }
+
+  override uncork(): void {
+    this.flow.release()
+  }
+
+  override setKeepCount(n: number): void {
+    this.flow.keepCount = n
+  }
+
+  override onWrite(isMore: boolean): void {
+    this.flow.mss = this.ep.mss
+    this.flow.onWrite(isMore, this.ep.baseRtoUs(), this.world.now)
   }
 
   pump(tx: TxRing, now: Micros): boolean {
@@ -114,6 +179,7 @@ export class PlainConnection extends Connection {
       this.isClosed = true
       this.cause = this.ep.cause
     }
+    this.watch()
     this.checkOrphan()
     if (this.ep.isDone) {
       this.world.unbind(this.ep)
@@ -167,7 +233,18 @@ export class MultipathConnection extends Connection {
     this.side.making = null
     this.side.sockets.set(this.conn, this)
     this.world.add(this)
+    this.onBegun()
   }
+
+  override cork(isOn: boolean): void {
+    if (isOn) throw new CallError('EOPNOTSUPP')
+  }
+
+  override uncork(): void {}
+
+  override setKeepCount(): void {}
+
+  override onWrite(): void {}
 
   get endpoint(): TcpEndpoint {
     const first = this.conn.subflows[0]
@@ -188,6 +265,7 @@ export class MultipathConnection extends Connection {
       this.isClosed = true
       this.cause = this.conn.cause
     }
+    this.watch()
     this.checkOrphan()
     if ((events & C_DONE) !== 0) {
       this.side.sockets.delete(this.conn)

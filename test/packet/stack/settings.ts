@@ -10,6 +10,12 @@ import { ScriptPaths } from './paths.js'
 
 const CONGESTION: Readonly<Record<string, TcpConfig['congestion']>> = { reno: newReno, cubic, bbr }
 
+/** Congestion control by its name in Linux, which paces BBR alone; null: none of ours. */
+export function congestionOf(name: string): Pick<TcpConfig, 'congestion' | 'pacing'> | null {
+  const congestion = CONGESTION[name]
+  return congestion === undefined ? null : { congestion, pacing: name === 'bbr' }
+}
+
 /** Values of `sysctl` lines that set something of ours; the rest of a command is noted. */
 type Setter = (settings: Settings, value: string) => boolean
 
@@ -25,8 +31,8 @@ const SYSCTLS: Readonly<Record<string, Setter>> = {
   'net.ipv4.tcp_early_retrans': (s, v) => s.tcp({ tailProbes: Number(v) >= 3 }), // 0-2 are without probes
   'net.ipv4.tcp_mtu_probing': (s, v) => s.tcp({ mtuProbing: isOn(v) }),
   'net.ipv4.tcp_congestion_control': (s, v) => {
-    const congestion = CONGESTION[v]
-    return congestion !== undefined && s.tcp({ congestion, pacing: v === 'bbr' })
+    const congestion = congestionOf(v)
+    return congestion !== null && s.tcp(congestion)
   },
   'net.ipv4.tcp_ecn': (s, v) => {
     const ecn = (['off', 'request', 'accept'] as const)[Number(v)]

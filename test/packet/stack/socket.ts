@@ -1,5 +1,5 @@
 import type { IpAddress, Tuple } from '../../../src/base/address.js'
-import { US_PER_MS, US_PER_S } from '../../../src/base/time.js'
+import type { TcpConfig } from '../../../src/tcp/config.js'
 import * as st from '../../../src/tcp/state.js'
 import { HAS_JOIN } from '../../../src/wire/mptcp-options.js'
 import type { Packet } from '../../../src/wire/packet.js'
@@ -7,7 +7,8 @@ import type { TcpOptions } from '../../../src/wire/tcp-options.js'
 import { type Connection, MultipathConnection, PlainConnection } from './connection.js'
 import { BLOCKED, CallError } from './errno.js'
 import type { MptcpSide } from './mptcp-side.js'
-import type { Settings } from './settings.js'
+import { congestionOf, type Settings } from './settings.js'
+import { SocketOptions } from './socket-options.js'
 import type { PortOwner, World } from './world.js'
 
 /** Addresses and ports of a run. */
@@ -25,6 +26,11 @@ export interface Stack {
   readonly settings: Settings
   readonly network: Network
 }
+
+/** Linux: SOCK_MIN_RCVBUF and SOCK_MIN_SNDBUF, and TCP_MSS_DEFAULT. */
+const RCVBUF_MIN = 2304
+const SNDBUF_MIN = 4608
+const DEFAULT_MSS = 536
 
 /** poll(2). */
 export const POLLIN = 1
@@ -48,11 +54,8 @@ export class Socket implements PortOwner {
   readonly stack: Stack
   readonly isMptcp: boolean
   isNonBlocking = false
-  isNagle = true
-  isKeptAlive = false
-  /** Linux tcp_keepalive_time. */
-  keepIdleS = 7200
-  private userTimeoutMs = 0
+  private readonly options: SocketOptions
+  private congestion: Partial<TcpConfig> = {}
   /** SO_LINGER: null: off; else seconds. */
   linger: number | null = null
   fastOpenCookie: Uint8Array | null = null
@@ -67,11 +70,14 @@ export class Socket implements PortOwner {
   private receiveBuffer = 0
   private sendBuffer = 0
 
-  constructor(stack: Stack, isMptcp: boolean) {
+  /** @param listener whose options an accepted socket inherits */
+  constructor(stack: Stack, isMptcp: boolean, listener: Socket | null = null) {
     this.stack = stack
     this.isMptcp = isMptcp
-    this.receiveBuffer = stack.settings.receiveBuffer
-    this.sendBuffer = stack.settings.sendBuffer
+    this.options = new SocketOptions(listener?.options)
+    this.congestion = listener?.congestion ?? {}
+    this.receiveBuffer = listener?.receiveBuffer ?? stack.settings.receiveBuffer
+    this.sendBuffer = listener?.sendBuffer ?? stack.settings.sendBuffer
   }
 
   bind(port: number): void {
@@ -89,15 +95,19 @@ export class Socket implements PortOwner {
     const conn = this.isMptcp
       ? new MultipathConnection(side, this.sendBuffer, this.receiveBuffer)
       : new PlainConnection(world, settings.tcpConfig, this.sendBuffer, this.receiveBuffer)
-    conn.setNagle(this.isNagle)
-    this.setTimers(conn)
+    this.options.configure(conn)
+    conn.configure((cfg) => Object.assign(cfg, this.congestion))
+    conn.onBegun = () => this.options.act(conn)
     return conn
   }
 
   onSyn(syn: Packet, opts: TcpOptions, tuple: Tuple, now: number): boolean {
     if (this.isMptcp && (opts.mptcp.present & HAS_JOIN) !== 0) return this.stack.side.onSyn(syn, opts, tuple, now)
     const conn = this.newConnection()
-    conn.onEstablished = () => this.backlog.push(conn)
+    conn.onEstablished = () => {
+      this.backlog.push(conn)
+      this.arrivals++
+    }
     conn.accept(tuple, syn, opts)
     return true
   }
@@ -107,7 +117,7 @@ export class Socket implements PortOwner {
     const conn = this.backlog.shift()
     if (conn === undefined) return BLOCKED
     conn.isAccepted = true
-    const socket = new Socket(this.stack, this.isMptcp)
+    const socket = new Socket(this.stack, this.isMptcp, this)
     socket.conn = conn
     socket.isConnectReported = true
     return socket
@@ -145,8 +155,8 @@ export class Socket implements PortOwner {
     return this.conn !== null && !this.conn.isEstablished && !this.conn.isClosed
   }
 
-  /** Bytes taken, as many as the buffer has room for. @param n of a pattern: no script looks into its payload. */
-  write(n: number): number | typeof BLOCKED {
+  /** Bytes taken, as many as the buffer has room for. @param n of a pattern: no script looks into its payload. @param isMore MSG_MORE */
+  write(n: number, isMore: boolean): number | typeof BLOCKED {
     const conn = this.conn
     if (conn === null || this.isListening) throw new CallError('EPIPE')
     this.throwError()
@@ -154,7 +164,9 @@ export class Socket implements PortOwner {
     if (n === 0) return 0
     if (!conn.isEstablished) return BLOCKED
     const taken = conn.out.append(new Uint8Array(n), 0, n)
-    return taken === 0 ? BLOCKED : taken
+    if (taken === 0) return BLOCKED
+    conn.onWrite(isMore)
+    return taken
   }
 
   read(n: number, isPeek: boolean): number | typeof BLOCKED {
@@ -227,40 +239,81 @@ export class Socket implements PortOwner {
     if (isEnded || conn.isClosed) events |= POLLRDHUP
     if (conn.isClosed || (isEnded && this.isWriteShut)) events |= POLLHUP
     if (conn.isClosed && !this.isErrorTaken && ERRNO_OF[conn.cause] !== undefined) events |= POLLERR
-    if (conn.isClosed || (conn.isEstablished && conn.out.edge() > conn.out.readyEnd)) events |= POLLOUT
+    if (conn.isClosed || conn.isWritable(conn.notSentMax)) events |= POLLOUT
     return events
   }
 
-  setNagle(isOn: boolean): void {
-    this.isNagle = isOn
-    this.conn?.setNagle(isOn)
+  /** Edges for epoll: grows with everything that makes a poll worth while. */
+  get activity(): number {
+    return this.arrivals + (this.conn?.activity ?? 0)
   }
 
-  /** SO_KEEPALIVE and TCP_KEEPIDLE. */
-  setKeepalive(isOn: boolean, idleS: number): void {
-    this.isKeptAlive = isOn
-    this.keepIdleS = idleS
-    this.setTimers()
+  private arrivals = 0
+
+  /** TCP_CONGESTION. False: a name that we do not know. */
+  setCongestion(name: string): boolean {
+    const congestion = congestionOf(name)
+    if (congestion === null) return false
+    this.congestion = congestion
+    this.conn?.configure((cfg) => Object.assign(cfg, congestion))
+    return true
   }
 
-  /** TCP_USER_TIMEOUT. */
-  setUserTimeout(ms: number): void {
-    this.userTimeoutMs = ms
-    this.setTimers()
+  /** An option that is a number. False: unknown. @throws CallError */
+  setOption(name: string, value: number): boolean {
+    switch (name) {
+      // Linux doubles the value, and half of that is window
+      case 'SO_RCVBUF':
+      case 'SO_RCVBUFFORCE':
+        this.receiveBuffer = Math.max(value, RCVBUF_MIN / 2)
+        if (this.conn !== null) this.conn.in.capacity = this.receiveBuffer
+        return true
+      case 'SO_SNDBUF':
+      case 'SO_SNDBUFFORCE':
+        this.sendBuffer = Math.max(2 * value, SNDBUF_MIN)
+        if (this.conn !== null) this.conn.out.capacity = this.sendBuffer
+        return true
+    }
+    if (!SocketOptions.isKnown(name)) return false
+    this.options.set(name, value, this.conn)
+    return true
   }
 
-  private setTimers(conn = this.conn): void {
-    conn?.setTimers(this.isKeptAlive ? this.keepIdleS * US_PER_S : 0, this.userTimeoutMs * US_PER_MS)
+  /** Its value; null: unknown. */
+  getOption(name: string): number | null {
+    switch (name) {
+      case 'SO_RCVBUF':
+        return 2 * this.receiveBuffer
+      case 'SO_SNDBUF':
+        return this.sendBuffer
+      case 'SO_ACCEPTCONN':
+        return this.isListening ? 1 : 0
+      case 'SO_TYPE':
+        return 1
+      case 'TCP_MAXSEG':
+        if (this.conn?.isEstablished === true) return this.conn.endpoint.mss
+        return this.options.get(name) || DEFAULT_MSS
+    }
+    return SocketOptions.isKnown(name) ? this.options.get(name) : null
   }
 
-  /** SO_RCVBUF and SO_SNDBUF, as Linux takes them: the value is doubled, and half of that is window. */
-  setReceiveBuffer(bytes: number): void {
-    this.receiveBuffer = bytes
-    if (this.conn !== null) this.conn.in.capacity = bytes
+  /** SIOCINQ: bytes that may be read. */
+  get readable(): number {
+    return this.conn?.in.ready ?? 0
   }
 
-  setSendBuffer(bytes: number): void {
-    this.sendBuffer = bytes
-    if (this.conn !== null) this.conn.out.capacity = bytes
+  /** TCP_INQ: the same, and 1 when what follows is the end. */
+  get inQueue(): number {
+    const conn = this.conn
+    return conn === null ? 0 : Math.max(conn.in.ready, conn.in.isFinReady() ? 1 : 0)
+  }
+
+  /** SIOCOUTQ: bytes that the peer has not acknowledged, sent or not; SIOCOUTQNSD: those that were not sent. */
+  get unacknowledged(): number {
+    return this.conn === null ? 0 : this.conn.out.readyEnd - this.conn.out.base
+  }
+
+  get notSent(): number {
+    return this.conn?.notSent ?? 0
   }
 }

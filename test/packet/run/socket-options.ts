@@ -1,0 +1,49 @@
+import { Unsupported } from '../errors.js'
+import { ERRNO } from '../stack/errno.js'
+import type { Socket } from '../stack/socket.js'
+import type { Arguments } from './arguments.js'
+import type { Call } from './calls.js'
+
+/** Options whose value is a structure or a name rather than a number. */
+export function setsockopt(s: Socket, args: Arguments, line: number): number {
+  const name = args.word(2)
+  const value = args.at(3)
+  if (name === 'SO_LINGER') {
+    s.linger = args.value(args.field(value, 'onoff')) === 0 ? null : args.value(args.field(value, 'linger'))
+  } else if (name === 'TCP_CONGESTION') {
+    if (value.kind !== 'string' || !s.setCongestion(value.text)) throw new Unsupported(line, 'congestion control of another name')
+  } else if (!s.setOption(name, args.single(3))) throw new Unsupported(line, `socket option ${args.word(1)} ${name}`)
+  return 0
+}
+
+/** `getsockopt`, whose value is compared with the one that the script shows. */
+export function getsockopt(s: Socket, args: Arguments, line: number): Call {
+  const name = args.word(2)
+  const expr = args.at(3)
+  const item = expr.kind === 'list' ? expr.items[0] : undefined
+  let actual = ''
+  if (name === 'SO_ERROR') {
+    const wanted = item?.kind === 'word' ? String(ERRNO[item.name] ?? item.name) : item === undefined ? '' : String(args.value(item))
+    return {
+      attempt: () => {
+        const error = s.takeError()
+        actual = String(ERRNO[error] ?? 0)
+        return 0
+      },
+      wouldBlock: null,
+      check: () => (wanted === '' || wanted === actual ? '' : `SO_ERROR is ${actual}, not ${wanted}`),
+    }
+  }
+  if (name === 'SO_LINGER' || s.getOption(name) === null) throw new Unsupported(line, `getsockopt ${name}`)
+  return {
+    attempt: () => {
+      actual = String(s.getOption(name))
+      return 0
+    },
+    wouldBlock: null,
+    check: () =>
+      item === undefined || item.kind === 'any' || String(args.value(item)) === actual
+        ? ''
+        : `${name} is ${actual}, not ${args.value(item)}`,
+  }
+}

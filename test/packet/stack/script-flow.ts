@@ -1,0 +1,74 @@
+import { type Micros, NEVER } from '../../../src/base/time.js'
+import { PlainFlow } from '../../../src/tcp/plain.js'
+import type { SeqOff } from '../../../src/tcp/extension.js'
+
+/** Why a segment that is not full waits: TCP_CORK, or MSG_MORE of the last write. */
+export type Hold = 'none' | 'cork' | 'more'
+
+/** A plain flow with what a socket of Linux does between its queue and TCP: corks, and the number of keepalives. */
+export class ScriptFlow extends PlainFlow {
+  /** TCP_KEEPCNT. */
+  keepCount = 9
+  private hold: Hold = 'none'
+  /** The last write said that more follows: what leaves is not pushed. */
+  private isUnpushed = false
+  private releaseAt: Micros = NEVER
+
+  override keepalives(): number {
+    return this.keepCount
+  }
+
+  /** One byte more than there is keeps PSH off. */
+  override pending(): number {
+    const all = super.pending()
+    const whole = this.hold === 'none' ? all : all - (all % this.mss)
+    return whole > 0 && this.isUnpushed ? whole + 1 : whole
+  }
+
+  /** Payload of a full segment. */
+  mss = 1
+
+  /** The application has written. @param rtoUs after which what is held leaves in any case, unless something is in flight */
+  onWrite(isMore: boolean, rtoUs: Micros, now: Micros): void {
+    this.isUnpushed = isMore
+    if (this.hold !== 'cork') this.hold = isMore ? 'more' : 'none'
+    if (this.hold !== 'none' && this.releaseAt === NEVER) this.releaseAt = now + rtoUs
+  }
+
+  /** TCP_CORK; without it what waits leaves. */
+  cork(isOn: boolean): void {
+    if (isOn) this.hold = 'cork'
+    else this.release()
+  }
+
+  /** TCP_NODELAY, and the end of a cork. */
+  release(): void {
+    this.hold = 'none'
+    this.releaseAt = NEVER
+  }
+
+  override acked(seqOff: SeqOff, now: Micros): void {
+    super.acked(seqOff, now)
+    if (this.hold === 'more') this.release() // Linux: the flag was for that write alone
+  }
+
+  override nextTimeout(): Micros {
+    return this.hold === 'none' || super.pending() === 0 ? NEVER : this.releaseAt
+  }
+
+  override onTimeout(): void {
+    this.isUnpushed = false
+    const { hold } = this
+    this.release()
+    if (hold === 'cork') this.isCorkLifted = true
+  }
+
+  /** The timer has let out what a cork held; the cork itself stays. */
+  private isCorkLifted = false
+
+  override commit(...args: Parameters<PlainFlow['commit']>): void {
+    super.commit(...args)
+    if (this.isCorkLifted) this.hold = 'cork'
+    this.isCorkLifted = false
+  }
+}
