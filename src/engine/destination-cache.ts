@@ -48,6 +48,11 @@ export class DestinationCache {
     return this.fastOpen.cookieFor(remote, now)
   }
 
+  /** The MSS that the server had then, 0: not known. */
+  fastOpenMss(remote: IpAddress): number {
+    return this.fastOpen.mssOf(remote)
+  }
+
   /** The handshake of a connection that was opened from here has succeeded. What became of Fast Open on it is returned. */
   onEstablished(conn: MptcpConnection, now: Micros): FastOpenOutcome {
     const tuple = conn.firstTuple

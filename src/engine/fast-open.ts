@@ -13,6 +13,8 @@ const REQUEST = new Uint8Array(0)
 interface Entry {
   /** null: none, or it proved useless. */
   cookie: Uint8Array | null
+  /** The server's MSS when it gave the cookie. */
+  mss: number
   failures: number
   /** No Fast Open before. */
   until: Micros
@@ -38,6 +40,11 @@ export class FastOpenCookies {
     return now < entry.until ? null : (entry.cookie ?? REQUEST)
   }
 
+  /** The MSS of a server with a cookie, 0: not known. */
+  mssOf(remote: IpAddress): number {
+    return this.byServer.get(remote.toString())?.mss ?? 0
+  }
+
   /** The handshake of a connection that was opened from here has succeeded. */
   onEstablished(conn: MptcpConnection, remote: IpAddress, now: Micros): FastOpenOutcome {
     const used = conn.fastOpenUsed
@@ -46,9 +53,11 @@ export class FastOpenCookies {
     const given = conn.fastOpenCookie
     const isTaken = conn.fastOpenTaken > 0
     const isRefused = used.length > 0 && conn.sendQueue.readyEnd > 0 && !isTaken
-    const entry = this.byServer.get(key) ?? { cookie: null, failures: 0, until: 0 }
-    if (given !== null) entry.cookie = given
-    else if (isRefused) entry.cookie = null
+    const entry = this.byServer.get(key) ?? { cookie: null, mss: 0, failures: 0, until: 0 }
+    if (given !== null) {
+      entry.cookie = given
+      entry.mss = conn.subflows[0]?.ep.peerMss ?? 0
+    } else if (isRefused) entry.cookie = null
     if (isTaken || given !== null) entry.failures = 0
     else if (isRefused || used.length === 0) {
       entry.until = now + Math.min(MAX_US, FIRST_US * 2 ** entry.failures)

@@ -101,7 +101,8 @@ export class MptcpStream extends Duplex implements Owner {
     engine.connections.add(this)
     this.control = new PathControl(engine, this.conn, remote, remotePort, now)
     const tries = engine.destinations.capableTries(remote, remotePort, engine.config.mptcp.capableTries, now)
-    this.conn.connect(path, tuple, now, tries, isFastOpen ? engine.destinations.fastOpenCookie(remote, now) : null)
+    const cookie = isFastOpen ? engine.destinations.fastOpenCookie(remote, now) : null
+    this.conn.connect(path, tuple, now, tries, cookie, engine.destinations.fastOpenMss(remote))
     this.control.tellConnect()
   }
 

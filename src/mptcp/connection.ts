@@ -183,16 +183,16 @@ export class MptcpConnection implements SchedulerView {
   /**
    * Active open of the initial subflow by `path` from `tuple`, which the owner has allocated.
    * @param capableTries SYNs with MP_CAPABLE before plain ones; 0: none, it is known that they are not answered there
-   * @param cookie for Fast Open, as `TcpEndpoint.connect` takes it: with one, what stands in the send queue travels in the SYN
+   * @param cookie, mss for Fast Open, as `TcpEndpoint.connect` takes them: with a cookie, what stands in the send queue travels in the SYN
    */
-  connect(path: Path, tuple: Tuple, now: Micros, capableTries = this.cfg.capableTries, cookie: Uint8Array | null = null): void {
+  connect(path: Path, tuple: Tuple, now: Micros, capableTries = this.cfg.capableTries, cookie: Uint8Array | null = null, mss = 0): void {
     this.capableTries = capableTries
     const s = this.addSubflow(path, true, null, this.opener(this.tcp, tuple, now))
     if (!this.cfg.isEnabled) fallBack(this, s, FB_DISABLED, now)
     else if (capableTries === 0) fallBack(this, s, FB_BLACK_HOLE, now)
     else if (!this.makeKey()) fallBack(this, s, FB_NO_TOKEN, now)
     this.fastOpenUsed = cookie
-    s.ep.connect(now, cookie)
+    s.ep.connect(now, cookie, mss)
   }
 
   /** Bytes of our SYN that the SYN/ACK acknowledged; to be asked in the turn in which the connection is established. */

@@ -176,11 +176,15 @@ export class TcpEndpoint {
 
   // ---------------------------------------------------------------- commands
 
-  /** Active open. @param fastOpenCookie RFC 7413: empty array asks for a cookie, a cookie sends data in the SYN, null neither. */
-  connect(now: Micros, fastOpenCookie: Uint8Array | null = null): void {
+  /**
+   * Active open. @param fastOpenCookie RFC 7413: empty array asks for a cookie, a cookie sends data in the SYN, null neither.
+   * @param fastOpenMss the peer's MSS when it gave the cookie, 0: not known
+   */
+  connect(now: Micros, fastOpenCookie: Uint8Array | null = null, fastOpenMss = 0): void {
     invariant(this.state === st.CLOSED && this.cause === st.CAUSE_NONE, 'connect on a used endpoint')
     this.hs = new Handshake(null, true)
     this.hs.fastOpenCookie = fastOpenCookie
+    this.hs.fastOpenMss = fastOpenMss
     this.state = st.SYN_SENT
     this.snd.rexmitAt = now + this.cfg.rtoInitUs
   }

@@ -103,6 +103,8 @@ export class Handshake {
   fastOpenCookie: Uint8Array | null = null
   /** The peer's SYN had a valid cookie: its data was taken, and ours may go before the third ACK (RFC 7413 §4.2.2). */
   isFastOpen = false
+  /** The peer's MSS as last seen, which bounds the data in our SYN (RFC 7413 §4.2.2); 0: not known. */
+  fastOpenMss = 0
   /** Payload bytes that our SYN carried. They are in no flight: what the SYN/ACK does not cover counts as never sent. */
   fastOpenLen = 0
   /** Our SYN offered these; passive endpoints answer with what the peer's offered. */

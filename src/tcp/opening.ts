@@ -8,7 +8,7 @@ import { DUE_RST, ECN_OK, ONLY_SYNACK } from './bits.js'
 import type { TcpEndpoint } from './endpoint.js'
 import { KIND_SYN, KIND_SYNACK, ON_CONTINUE, ON_RESET, Run, type SeqOff } from './extension.js'
 import { Handshake, negotiate, type Negotiated } from './handshake.js'
-import { closeSegment, echoedMs, openOptionLen, openSyn, TS_LEN } from './segment-writer.js'
+import { closeSegment, echoedMs, openSyn, OPTIONS_MAX, TS_LEN } from './segment-writer.js'
 import * as st from './state.js'
 
 const run = new Run()
@@ -171,10 +171,13 @@ export function sendSyn(ep: TcpEndpoint, tx: TxRing, hs: Handshake, now: Micros)
   return true
 }
 
-/** RFC 7413 §4.2.1: with a cookie the SYN carries data. */
+/**
+ * RFC 7413 §4.2.2: with a cookie the SYN carries data, up to the MSS that the server had. Linux: less the room of all options, so that a box
+ * may add some.
+ */
 function addFastOpenData(ep: TcpEndpoint, tx: TxRing, hs: Handshake, now: Micros): number {
   if (hs.fastOpenCookie === null || hs.fastOpenCookie.length === 0 || ep.state !== st.SYN_SENT) return 0
-  const max = mssLimit(ep) - openOptionLen()
+  const max = Math.min(mssLimit(ep), hs.fastOpenMss === 0 ? Number.POSITIVE_INFINITY : hs.fastOpenMss) - OPTIONS_MAX
   if (max <= 0 || !ep.source.prepare(1, max, now, run) || run.queue === null) return 0
   const n = Math.min(run.len, max)
   run.queue.tx(run.off, n, tx)

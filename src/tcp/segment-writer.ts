@@ -14,7 +14,8 @@ import { type Receiver, SACK_MAX } from './receiver.js'
 
 /** Timestamps with their two NOPs. */
 export const TS_LEN = 12
-const OPTIONS_MAX = 40
+/** Options of one segment. */
+export const OPTIONS_MAX = 40
 /** Bytes of an IP packet, so that the total length field does not overflow. */
 const PACKET_MAX = 65_535
 
@@ -118,11 +119,6 @@ export function closeSegment(
   const mss = ep.mss + (ep.hasTimestamps ? TS_LEN : 0) - optLen
   finishTcp(mem, entry, ip, tcp, tcpLen, payload, ep.cfg.gso && payload > mss ? mss : 0)
   tx.end(VNET_HDR_LEN + ipLen + tcpLen)
-}
-
-/** Option bytes of the segment under construction. */
-export function openOptionLen(): number {
-  return optLen
 }
 
 /** Payload of one full-sized data segment with the options it would carry now. */

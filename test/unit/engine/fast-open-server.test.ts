@@ -2,6 +2,7 @@ import t, { type Test } from 'tap'
 import { MptcpServer, type ServerOptions } from '../../../src/engine/server.js'
 import { MptcpStream } from '../../../src/engine/stream.js'
 import { mptcpConfig } from '../../../src/mptcp/env.js'
+import { tcpConfig } from '../../../src/tcp/config.js'
 import { HOST, StackPair } from './stack-pair.js'
 
 // Both ends of TCP Fast Open (RFC 7413), and with MPTCP (RFC 8684 appendix B), each in a stack of its own.
@@ -228,6 +229,16 @@ t.test('rfc7413 4.1.2: drawn keys are replaced every day, and their cookies are 
   world.open()
   await pair.settle()
   t.equal(counters.TcpExtTCPFastOpenPassiveFail, 1)
+})
+
+t.test('rfc7413 4.2.2: a SYN carries as much as the MSS that the server had leaves room for', async (t) => {
+  const world = new World({ server: { mptcp: mptcpConfig({ tcp: tcpConfig({ mss4: 940 }) }) } })
+  const { pair } = world
+  await world.meet(t)
+  const { got } = world.open('y'.repeat(5000))
+  await pair.settle()
+  t.match(pair.take().find(isSyn), /tfo cookie 0x.*length 900/, 'less 40 for options, which a box may add')
+  t.equal(got(), 'Y'.repeat(5000))
 })
 
 t.test('Fast Open is off unless a server asks for it', async (t) => {
