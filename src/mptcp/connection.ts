@@ -48,9 +48,10 @@ import { type ConnectionInfo, connectionInfo } from './info.js'
 import { generateKey, type KeyMaterial } from './keys.js'
 import { Coordinates, type DataOff } from './mapping.js'
 import { RecvState } from './recv-state.js'
+import type { SparseConfig } from './sparse.js'
 import { DATA_ACK_ADVANCED, DATA_ACK_BAD, SendState } from './send-state.js'
 import { Subflow, WINDOW_SLACK } from './subflow.js'
-import { sendNew, sendReinjections, sendRest } from './transmit.js'
+import { sendNew, sendReinjections, sendReserved, sendRest } from './transmit.js'
 
 // Events of a connection, for its owner (`takeEvents`).
 
@@ -107,6 +108,8 @@ export class MptcpConnection implements SchedulerView {
   /** What we receive: filled here, released by the owner. */
   readonly recvQueue: StreamQueue
   readonly scheduler: Scheduler
+  /** Null: every segment carries its DSS. Schedulers that send bytes twice on purpose plan by what has left. */
+  readonly sparse: SparseConfig | null
   /** The subflows' coupled controllers, null: uncoupled. */
   readonly group: CoupledGroup | null
   /** What its endpoints share: `cfg.tcp`, with the coupled controllers when there are such. */
@@ -171,6 +174,7 @@ export class MptcpConnection implements SchedulerView {
     this.sendQueue = sendQueue
     this.recvQueue = recvQueue
     this.scheduler = cfg.scheduler()
+    this.sparse = this.scheduler.repeat === undefined ? cfg.sparse : null
     this.group = cfg.coupled === null ? null : new CoupledGroup(cfg.coupled)
     this.tcp = this.group === null ? cfg.tcp : { ...cfg.tcp, congestion: this.group.factory }
     this.rcv = new RecvState(recvQueue, this.rx)
@@ -411,6 +415,7 @@ export class MptcpConnection implements SchedulerView {
     if (tx.count === tx.slots) return true
     if (this.mayMap && !this.isFastclosing) {
       stepClose(this, now)
+      if (this.sparse !== null) sendReserved(this, tx, now)
       if (this.rtx.count > 0) sendReinjections(this, tx, now)
       sendNew(this, tx, now)
       if (this.isDataFinDue) stepClose(this, now)

@@ -85,6 +85,10 @@ export class MptcpCounters {
   AddAddrHMacFailure = 0
   /** Bytes sent again on a faster subflow because a slow one blocked the window. */
   OpportunisticBytes = 0
+  /** Mappings of which only the first segment said so (sparse DSS). */
+  SparseMappings = 0
+  /** Subflows that stopped to leave out DSSs, because something went wrong on them. */
+  SparseOff = 0
   /** Connections without any subflow that were given up. */
   BreakBeforeMakeTimeout = 0
 }

@@ -7,6 +7,7 @@ import { bestSubflow } from './close.js'
 import type { MptcpConnection } from './connection.js'
 import { FB_STRIPPED, isJoinPending, mayFallBack, onStripped } from './fallback.js'
 import { BARE_RUN } from './options-in.js'
+import { suspectSparse } from './sparse.js'
 import { Stale } from './stale.js'
 import type { Subflow } from './subflow.js'
 
@@ -112,6 +113,7 @@ function queueHole(c: MptcpConnection, now: Micros): void {
       if (isJoinPending(c)) return // it decides whether this may be a fallback
       const hasOther = c.hasOther(s)
       s.holes++
+      suspectSparse(s)
       const isHopeless = s.holes > c.cfg.tcp.dataRetries
       if (isHopeless || ((s.holes >= HOLES_MAX || s.bareRun >= BARE_RUN) && (hasOther || s.bareRun > 0))) {
         s.reset(RST_MIDDLEBOX)

@@ -12,6 +12,7 @@ import type { CoupledFactory } from './cc/coupled.js'
 import type { MptcpConnection } from './connection.js'
 import type { MptcpCounters } from './counters.js'
 import { RxMappingsPool } from './rx-mappings.js'
+import { SPARSE_AUTO, type SparseConfig } from './sparse.js'
 import { TxMappingsPool } from './tx-mappings.js'
 
 /** What a connection needs from the stack around it; the engine, the simulator and the tests each bring theirs. */
@@ -27,6 +28,10 @@ export interface ConnectionEnv {
   tsOffsetOf(tuple: Tuple): number
   /** The id by which joins from `local` name that address (1-255, RFC 8684 §3.2). Left out: that of the path. */
   addressId?(local: IpAddress): number
+  /** Whether something went wrong on the path of that tuple while DSSs were left out, also on earlier connections. Left out: never. */
+  isSparseOff?(tuple: Tuple): boolean
+  /** It has just gone wrong: RFC 8684 leaves it to the sender how often it repeats a mapping. */
+  noteSparseOff?(tuple: Tuple): void
   /** From now on segments of this endpoint's tuple are for it; its connection has to be pumped after them. */
   register(endpoint: TcpEndpoint, connection: MptcpConnection): void
   /** The endpoint has nothing more to say; its tuple is free. */
@@ -76,6 +81,8 @@ export interface MptcpConfig {
   readonly scheduler: SchedulerFactory
   /** Congestion control that couples the subflows of a connection (LIA, OLIA), null: each by itself, as `tcp` says. */
   readonly coupled: CoupledFactory | null
+  /** When mappings are declared for more than one burst, and only once; null: never (every segment carries its DSS). */
+  readonly sparse: SparseConfig | null
   readonly txMappings: TxMappingsPool
   readonly rxMappings: RxMappingsPool
 }
@@ -95,6 +102,7 @@ export function mptcpConfig(over: Partial<MptcpConfig> = {}): MptcpConfig {
     breakBeforeMakeUs: 60 * US_PER_S,
     scheduler: minRtt,
     coupled: null,
+    sparse: SPARSE_AUTO,
     txMappings: new TxMappingsPool(),
     rxMappings: new RxMappingsPool(),
     ...over,

@@ -76,7 +76,7 @@ function expectedSeq(s: Subflow): number {
 export function isSoleAndContiguous(c: MptcpConnection, s: Subflow, expected = expectedSeq(s)): boolean {
   if (c.everJoined || s.isJoin || !c.isMptcp) return false
   for (const o of c.subflows) if (o !== s && o.isLive && o.phase !== PHASE_SYN) return false
-  if (s.tx !== null && !s.tx.isLinear(c.snd.nxt - s.nextSeq)) return false
+  if (s.tx !== null && !s.tx.isLinear(c.snd.nxt - s.mappedEnd)) return false
   return s.rx === null || s.rx.isLinear(c.rx.dataOfStream(c.recvQueue.readyEnd) - expected)
 }
 
@@ -101,7 +101,7 @@ export function fallBack(c: MptcpConnection, s: Subflow, reason: number, now: Mi
     c.tx.fixSeq(1, 0)
     c.rx.fixSeq(1, 0)
   } else {
-    c.tx.fixSeq(s.nextSeq, c.tx.streamOfData(c.snd.nxt))
+    c.tx.fixSeq(s.mappedEnd, c.tx.streamOfData(c.snd.nxt))
     c.rx.fixSeq(expected, c.recvQueue.readyEnd)
   }
   c.becomePlain(reason)
@@ -121,7 +121,7 @@ export function onStripped(c: MptcpConnection, s: Subflow, reason: number, now: 
   }
   c.env.counters.DssFallback++
   // the peer may still see our options: tell it (§3.7)
-  s.announceInfinite(c.snd.nxt, s.nextSeq)
+  s.announceInfinite(c.snd.nxt - s.reserved, s.nextSeq)
   fallBack(c, s, reason, now)
   return true
 }

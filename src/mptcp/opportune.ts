@@ -17,8 +17,9 @@ export function retransmitOpportunely(c: MptcpConnection): boolean {
   for (let i = 0; i < c.subflows.length; i++) {
     const slow = c.subflows[i] as Subflow
     if (!slow.isLive || slow.tx === null) continue
-    const end = slow.tx.endInFlight(una)
+    let end = slow.tx.endInFlight(una)
     if (end < 0) continue
+    if (end === slow.carriedTo && end - slow.reserved > una) end -= slow.reserved // what waits for its turn there is not late yet
     const room = roomOfFaster(c, slow)
     if (room < ROOM_MIN) return false
     const to = Math.min(end, una + room)

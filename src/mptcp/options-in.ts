@@ -60,7 +60,7 @@ export function readOptions(s: Subflow, pkt: Packet, opts: TcpOptions, segOff: S
     s.open()
     if (m.present === 0 && pkt.payLen === 0) return ON_CONTINUE
   }
-  if (m.present === 0) return readBare(s, ackOff, now)
+  if (m.present === 0) return readBare(s, pkt, segOff, ackOff, now)
   if (ackOff >= s.ackedSeq) s.bareRun = 0 // an overtaken segment says nothing about now
   if ((m.present & ~(HAS_DSS | HAS_CAPABLE)) !== 0) {
     const verdict = readSignals(s, pkt, m, now)
@@ -123,9 +123,17 @@ function isSilent(reason: number): boolean {
   return reason === FB_DATA_WITHOUT || reason === FB_NO_DATA_ACK || reason === FB_STRIPPED
 }
 
-function readBare(s: Subflow, ackOff: SeqOff, now: Micros): OptionsVerdict {
-  s.bareRun++
+function readBare(s: Subflow, pkt: Packet, segOff: SeqOff, ackOff: SeqOff, now: Micros): OptionsVerdict {
+  if (pkt.payLen === 0 || !mayGoWithout(s, segOff)) s.bareRun++
   return checkDataAck(s, ackOff, now)
+}
+
+/**
+ * §3.3.1: a mapping covers many segments, and not all of them need to say so. One beyond a gap may belong to a mapping that is in the gap;
+ * if it does not, that shows once it is in order.
+ */
+function mayGoWithout(s: Subflow, segOff: SeqOff): boolean {
+  return segOff > s.ep.rcvNxt || (s.rx !== null && s.rx.find(Math.max(segOff, s.ep.rcvNxt)) >= 0)
 }
 
 /**
@@ -223,7 +231,7 @@ function readFail(s: Subflow, m: MptcpOptions, now: Micros): OptionsVerdict {
   if (isAnswer) s.isDataAckKept = true
   else s.failAt = c.rcv.dataAck
   s.answer()
-  s.announceInfinite(c.snd.una, c.snd.una - c.snd.nxt + s.nextSeq)
+  s.announceInfinite(c.snd.una, c.snd.una - c.snd.nxt + s.mappedEnd)
   fallBack(c, s, FB_FAIL_RECEIVED, now)
   return ON_CONTINUE
 }

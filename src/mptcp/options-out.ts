@@ -33,6 +33,7 @@ import { dssChecksum, sumQueue } from './dss-checksum.js'
 import { capableFlags, type JoinState } from './handshake.js'
 import type { KeyMaterial } from './keys.js'
 import type { DataOff } from './mapping.js'
+import { isBare } from './sparse.js'
 import { PHASE_DEAD, PHASE_JOINING, PHASE_PLAIN, PHASE_SYN, PHASE_UNCONFIRMED, type Subflow } from './subflow.js'
 
 /** Lengths of options whose length never varies. */
@@ -58,12 +59,12 @@ function pad4(n: number): number {
 }
 
 /** Bytes, a multiple of 4, that the subflow wants on the next segment of `kind`; the first that fits into `room`, most important first. */
-export function optionLen(s: Subflow, kind: SegmentKind, room: number): number {
-  const len = wantedLen(s, kind, room)
+export function optionLen(s: Subflow, kind: SegmentKind, room: number, isRetransmit: boolean): number {
+  const len = wantedLen(s, kind, room, isRetransmit)
   return len <= room ? len : 0
 }
 
-function wantedLen(s: Subflow, kind: SegmentKind, room: number): number {
+function wantedLen(s: Subflow, kind: SegmentKind, room: number, isRetransmit: boolean): number {
   if (kind === KIND_RST) return resetLen(s)
   if (s.phase === PHASE_PLAIN || (s.phase === PHASE_DEAD && !s.conn.isMptcp)) return plainLen(s, kind)
   switch (kind) {
@@ -74,7 +75,7 @@ function wantedLen(s: Subflow, kind: SegmentKind, room: number): number {
       if (s.isJoin) return JOIN_SYNACK_LEN
       return s.isPlainSyn ? 0 : CAPABLE_SYNACK_LEN
     case KIND_DATA:
-      return pad4(dataLen(s, room))
+      return !isRetransmit && isBare(s) ? 0 : pad4(dataLen(s, room))
     default:
       return ackLen(s, kind, room)
   }
@@ -107,7 +108,7 @@ function dataLen(s: Subflow, room: number): number {
 }
 
 /** 0 while neither the DATA_ACK nor the window has moved since the last one on this subflow (RFC 8684 §3.3.2 allows it). */
-function dataAckLen(s: Subflow): 0 | 4 | 8 {
+export function dataAckLen(s: Subflow): 0 | 4 | 8 {
   const rcv = s.conn.rcv
   if (s.conn.remoteKey === null) return 0 // Fast Open: no third ACK came yet
   if (rcv.dataAck === s.sentDataAck && rcv.window < rcv.promised + WINDOW_GAIN && !s.isAnswerDue) return 0
@@ -304,9 +305,9 @@ function writeData(s: Subflow, mem: Uint8Array, off: number, room: number, seqOf
   const tx = s.tx
   let data: DataOff
   let seq = seqOff
-  let len = run.len
+  let len = run.span
   let sum = -1
-  if (isRetransmit && tx !== null) {
+  if (tx !== null && (isRetransmit || s.reserveEnd > seqOff)) {
     // §3.3.1: the mapping as it was declared, however the segments are cut now
     data = tx.dataAt(run.tag)
     seq = tx.seqAt(run.tag)

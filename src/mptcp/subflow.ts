@@ -19,7 +19,9 @@ import {
   type SeqOff,
   type TcpExtension,
 } from '../tcp/extension.js'
-import { HAS_FAIL, HAS_RST, RST_MIDDLEBOX } from '../wire/mptcp-options.js'
+import { segmentPayload } from '../tcp/segment-writer.js'
+import { CAUSE_RESET } from '../tcp/state.js'
+import { HAS_FAIL, HAS_RST, RST_MIDDLEBOX, RST_MPTCP_ERROR } from '../wire/mptcp-options.js'
 import type { Packet } from '../wire/packet.js'
 import type { TcpOptions } from '../wire/tcp-options.js'
 import type { MptcpConnection } from './connection.js'
@@ -29,6 +31,7 @@ import { isFastclose, readOptions } from './options-in.js'
 import { optionLen, writeOptions } from './options-out.js'
 import { Retained } from './retained.js'
 import type { MapResult, RxMappings } from './rx-mappings.js'
+import { SPARSE_UNTRIED, type SparseState, spanOf, suspectSparse } from './sparse.js'
 import type { Stale } from './stale.js'
 import type { Staging } from './staging.js'
 import { acceptPayload, drainPlain, drainStaging } from './subflow-sink.js'
@@ -98,6 +101,9 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   /** SeqOff of the next new byte, and below which all is acknowledged. */
   nextSeq: SeqOff = 1
   ackedSeq: SeqOff = 1
+  /** End of a mapping of which only a part has left; not above `nextSeq`: there is none. See sparse.ts, as for `sparse`. */
+  reserveEnd: SeqOff = 0
+  sparse: SparseState = SPARSE_UNTRIED
   /** What the scheduler lets out in this step, in DataOff. */
   grantOff: DataOff = 0
   grantLen = 0
@@ -277,6 +283,16 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
     return ON_RESET
   }
 
+  /** Bytes that are mapped and have not left, see sparse.ts. */
+  get reserved(): number {
+    return Math.max(0, this.reserveEnd - this.nextSeq)
+  }
+
+  /** SeqOff behind the last byte that is mapped. */
+  get mappedEnd(): SeqOff {
+    return Math.max(this.reserveEnd, this.nextSeq)
+  }
+
   /** Closes the subflow by RST with MP_TCPRST. */
   reset(reason: number): void {
     this.rstReason = reason
@@ -292,6 +308,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   /** The connection has fallen back; its coordinates are fixed. What is staged is stream data now. */
   becomePlain(_now: Micros): void {
     this.phase = PHASE_PLAIN
+    suspectSparse(this)
     this.dropTx()
     this.dropRx()
     drainPlain(this)
@@ -312,6 +329,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   /** Gives back everything; the endpoint is closed. */
   die(): void {
     this.phase = PHASE_DEAD
+    if (this.ep.cause === CAUSE_RESET || this.rstReason === RST_MIDDLEBOX || this.rstReason === RST_MPTCP_ERROR) suspectSparse(this)
     this.conn.group?.leave(this.ep.snd.cc)
     this.join = null
     this.stale = null
@@ -339,8 +357,11 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   // ---------------------------------------------------------------- SegmentSource
 
   pending(): number {
-    if (this.phase !== PHASE_PLAIN) return this.grantLen
     const c = this.conn
+    if (this.phase !== PHASE_PLAIN) {
+      if (this.reserveEnd <= this.nextSeq) return this.grantLen
+      return c.isClosing ? 0 : this.reserveEnd - this.nextSeq // once everything is DATA_ACKed, nobody waits for the rest
+    }
     return c.sendQueue.readyEnd - c.tx.streamOfSeq(this.nextSeq)
   }
 
@@ -354,10 +375,15 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
       // Fast Open: the only data that a SYN can carry, outside of the data sequence space (RFC 8684 appendix B.2)
       run.off = 0
       run.len = Math.min(maxLen, c.sendQueue.readyEnd)
-    } else {
+      run.span = run.len
+    } else if (this.reserveEnd > seqOff) return this.runAt(seqOff, maxLen, run)
+    else {
+      const len = Math.min(maxLen, this.grantLen, GRANT_MAX)
       run.off = c.tx.streamOfData(this.grantOff)
-      run.len = Math.min(maxLen, this.grantLen, GRANT_MAX)
       run.tag = this.grantOff
+      run.span = c.sparse === null ? len : spanOf(this, len)
+      // options are the same in all segments of a super-segment: the one with the DSS goes alone
+      run.len = run.span > len ? Math.min(len, segmentPayload(this.ep, false)) : len
     }
     run.queue = c.sendQueue
     return run.len > 0
@@ -370,12 +396,18 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
       if (this.infiniteSsn >= 0 && this.infiniteAt < 0) this.infiniteAt = seqOff
       return
     }
+    if (this.reserveEnd > seqOff) return // declared already
+    const { span } = run
     if (this.tx === null) this.tx = c.cfg.txMappings.take(seqOff)
-    this.tx.push(seqOff, run.tag, n, this.declaredSum)
-    this.grantOff += n
-    this.grantLen -= n
+    this.tx.push(seqOff, run.tag, span, this.declaredSum)
+    if (span > n) {
+      this.reserveEnd = seqOff + span
+      c.env.counters.SparseMappings++
+    }
+    this.grantOff += span
+    this.grantLen -= span
     if (this.grantOff > this.carriedTo) this.carriedTo = this.grantOff
-    c.onCommitted(run.tag, n)
+    c.onCommitted(run.tag, span)
   }
 
   runAt(seqOff: SeqOff, maxLen: number, run: Run): boolean {
@@ -440,7 +472,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
       const at = c.sendQueue.finAt
       return at >= 0 && c.tx.streamOfSeq(this.nextSeq) === at ? this.nextSeq : -1
     }
-    if (this.phase !== PHASE_OPEN && this.phase !== PHASE_UNCONFIRMED) return -1
+    if ((this.phase !== PHASE_OPEN && this.phase !== PHASE_UNCONFIRMED) || (this.reserved > 0 && !c.isClosing)) return -1
     return c.isClosing || this.isFinForced || (this.isPeerFin && c.hasOther(this)) ? this.nextSeq : -1
   }
 
@@ -464,8 +496,8 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
 
   // ---------------------------------------------------------------- TcpExtension
 
-  optionLen(kind: SegmentKind, room: number): number {
-    return optionLen(this, kind, room)
+  optionLen(kind: SegmentKind, room: number, isRetransmit: boolean): number {
+    return optionLen(this, kind, room, isRetransmit)
   }
 
   write(
@@ -567,6 +599,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   private dropTx(): void {
     if (this.tx !== null) this.conn.cfg.txMappings.give(this.tx)
     this.tx = null
+    this.reserveEnd = 0
     this.retained?.clear()
     this.retained = null
   }

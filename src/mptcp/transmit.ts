@@ -61,7 +61,15 @@ function give(c: MptcpConnection, off: DataOff, len: number, tx: TxRing, now: Mi
   return sent
 }
 
-/** First the bytes that go out a second time: the receiver waits for them. */
+/** First of all what is mapped on a subflow and has not left yet: nothing else can leave there before. */
+export function sendReserved(c: MptcpConnection, tx: TxRing, now: Micros): void {
+  for (let i = 0; i < c.subflows.length; i++) {
+    const s = c.subflows[i] as Subflow
+    while (s.reserveEnd > s.nextSeq && !s.isBlocked && tx.count < tx.slots) if (!s.poll(tx, now)) s.isBlocked = true
+  }
+}
+
+/** Then the bytes that go out a second time: the receiver waits for them. */
 export function sendReinjections(c: MptcpConnection, tx: TxRing, now: Micros): void {
   const rtx = c.rtx
   while (tx.count < tx.slots && rtx.next(c.snd.una)) {
@@ -99,18 +107,20 @@ export function sendNew(c: MptcpConnection, tx: TxRing, now: Micros): void {
     if (!c.scheduler.select(c, pending, c.snd.edge - c.snd.nxt, now, grant)) break
     give(c, c.snd.nxt, Math.min(grant.len, pending), tx, now)
   }
-  if (pendingNew(c) > 0 || c.rtx.count > 0) probeClosed(c, now)
-  else if (retransmitOpportunely(c)) sendReinjections(c, tx, now)
+  const isWaiting = pendingNew(c) > 0 || c.rtx.count > 0
+  probeClosed(c, isWaiting, now)
+  if (!isWaiting && retransmitOpportunely(c)) sendReinjections(c, tx, now)
 }
 
 /**
  * A subflow whose own window is closed although nothing is in flight on it learns of the new one only from its own segments
  * (RFC 8684 §3.3.5): it is asked, once per timeout. So is one whose window is too small for a good segment (RFC 9293 §3.8.6.2.1).
  */
-function probeClosed(c: MptcpConnection, now: Micros): void {
+function probeClosed(c: MptcpConnection, isWaiting: boolean, now: Micros): void {
   for (let i = 0; i < c.subflows.length; i++) {
     const s = c.subflows[i] as Subflow
-    if (!s.isUsable || s.inFlight > 0 || (s.sendSpace() > 0 && !s.isBlocked) || now < s.probeAt) continue
+    if ((!isWaiting && s.reserved === 0) || !s.isUsable || s.inFlight > 0 || (s.sendSpace() > 0 && !s.isBlocked) || now < s.probeAt)
+      continue
     s.probeAt = now + s.ep.rtoUs()
     s.isBlocked = false
     s.ep.probe()

@@ -17,6 +17,8 @@ export class Run {
   len = 0
   /** For the source's own use between `prepare`/`runAt` and `write`/`commit` (MPTCP: DSN, mapping). */
   tag = 0
+  /** The same (MPTCP: bytes that the mapping declares, `len` or more). */
+  span = 0
 }
 
 /** Kinds of segment whose options differ. */
@@ -86,8 +88,11 @@ export interface SegmentSink {
  * (except for ACK_ALONE, where the endpoint pads).
  */
 export interface TcpExtension {
-  /** Bytes (a multiple of 4) that the extension wants on the next segment of this kind; `room` is what is left of the 40. */
-  optionLen(kind: SegmentKind, room: number): number
+  /**
+   * Bytes (a multiple of 4) that the extension wants on the next segment of this kind; `room` is what is left of the 40. Data that was
+   * sent before (`isRetransmit`) may need more of them than data that follows other data.
+   */
+  optionLen(kind: SegmentKind, room: number, isRetransmit: boolean): number
   /**
    * Writes the options for a segment that starts at `seqOff`. `run` is the payload (DATA) or null. Returns the bytes written.
    * `isRetransmit` tells a retransmission, where the original mapping is repeated.

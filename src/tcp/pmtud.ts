@@ -90,7 +90,7 @@ export function lowerMtu(ep: TcpEndpoint, mtu: number): void {
   snd.pmtu.probeAt = -1
   snd.pmtu.dueAt = -1
   ep.mss = mss
-  snd.onMssChange(segmentPayload(ep))
+  snd.onMssChange(segmentPayload(ep, true))
 }
 
 /** An ICMP error that passed the check of RFC 5927 §4; `mtu` 0: the router did not say (RFC 1191 §5). */

@@ -58,7 +58,7 @@ export function openSyn(ep: Speaker, tx: TxRing, hs: Handshake, kind: SegmentKin
   let opt = opt0 + writeSynOptions(mem, opt0, ep.cfg, ep.tuple.local.isV4, hs.peer, hs.hasWscale, timestamp(ep, now), ep.rcv.tsRecent)
   if (hs.fastOpenCookie !== null) opt += writeFastOpenPadded(mem, opt, hs.fastOpenCookie, opt0 + OPTIONS_MAX - opt)
   const room = opt0 + OPTIONS_MAX - opt
-  if (ep.ext.optionLen(kind, room) > 0) opt += ep.ext.write(kind, mem, opt, room, 0, null, hs.retries > 0, now)
+  if (ep.ext.optionLen(kind, room, hs.retries > 0) > 0) opt += ep.ext.write(kind, mem, opt, room, 0, null, hs.retries > 0, now)
   optLen = opt - opt0
   return true
 }
@@ -83,12 +83,12 @@ export function openSegment(
   let opt = opt0
   if (ep.hasTimestamps && (kind !== KIND_RST || (ep.bits & BARE_RST) === 0)) {
     // Never left out (RFC 7323 §3.2); without their padding they leave room for the largest option
-    const isTight = run === null && ext.wantsAck() === ACK_ALONE && ext.optionLen(kind, OPTIONS_MAX - TS_LEN) === 0
+    const isTight = run === null && ext.wantsAck() === ACK_ALONE && ext.optionLen(kind, OPTIONS_MAX - TS_LEN, isRetransmit) === 0
     const at = opt
     const ts = timestamp(ep, now)
     opt += isTight ? writeBareTimestamps(mem, at, ts, ep.rcv.tsRecent) : writeTimestamps(mem, at, ts, ep.rcv.tsRecent)
   }
-  const extLen = ext.optionLen(kind, opt0 + OPTIONS_MAX - opt)
+  const extLen = ext.optionLen(kind, opt0 + OPTIONS_MAX - opt, isRetransmit)
   if (run === null && ep.isSackOk && kind !== KIND_RST) {
     const blocks = Math.min(ep.rcv.sackPending, (opt0 + OPTIONS_MAX - opt - extLen - 4) >> 3)
     if (blocks > 0) opt += writeSackBlocks(ep, mem, opt, blocks)
@@ -121,9 +121,9 @@ export function closeSegment(
   tx.end(VNET_HDR_LEN + ipLen + tcpLen)
 }
 
-/** Payload of one full-sized data segment with the options it would carry now. */
-export function segmentPayload(ep: Speaker): number {
-  return ep.mss - ep.ext.optionLen(KIND_DATA, ep.hasTimestamps ? OPTIONS_MAX - TS_LEN : OPTIONS_MAX)
+/** Payload of one full-sized data segment with the options it would carry now. @param isRetransmit of data that was sent before */
+export function segmentPayload(ep: Speaker, isRetransmit: boolean): number {
+  return ep.mss - ep.ext.optionLen(KIND_DATA, ep.hasTimestamps ? OPTIONS_MAX - TS_LEN : OPTIONS_MAX, isRetransmit)
 }
 
 /** Payload of the largest super-segment made of full segments of `seg` bytes. */

@@ -68,7 +68,7 @@ export class TimeWait {
     this.hasTimestamps = ep.hasTimestamps
     scratch.fill(0)
     const { ext } = ep
-    const wanted = ext.optionLen(KIND_PURE_ACK, EXT_MAX)
+    const wanted = ext.optionLen(KIND_PURE_ACK, EXT_MAX, false)
     this.extLen = wanted > 0 && wanted <= EXT_MAX ? ext.write(KIND_PURE_ACK, scratch, 0, EXT_MAX, ep.sndNxt, null, false, now) : 0
     if (this.extLen === 0) return
     this.ext0 = readI32(scratch, 0)

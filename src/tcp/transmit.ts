@@ -17,8 +17,8 @@ export function sendRetransmission(ep: TcpEndpoint, tx: TxRing, now: Micros): bo
   if (flight === null) return false
   const at = flight.nextLost()
   if (at < 0) return false
-  const seg = segmentPayload(ep)
-  if (flight.recovery.frtoNew > 0 && sendFrto(ep, tx, seg, now)) return true
+  const seg = segmentPayload(ep, true)
+  if (flight.recovery.frtoNew > 0 && sendFrto(ep, tx, now)) return true
   const space = ep.snd.cwndSpace()
   if (space < seg && flight.pipe > 0) {
     ep.snd.noteLimit(true)
@@ -59,8 +59,9 @@ function resend(
 }
 
 /** RFC 5682 §2.1 step 2b: a segment of new data where a retransmission would be due; without any the question stays open. */
-function sendFrto(ep: TcpEndpoint, tx: TxRing, seg: number, now: Micros): boolean {
+function sendFrto(ep: TcpEndpoint, tx: TxRing, now: Micros): boolean {
   const { snd } = ep
+  const seg = segmentPayload(ep, false)
   const recovery = (snd.flight as Flight).recovery
   const pending = ep.ext.maySendData() && ep.finSeq < 0 ? ep.source.pending() : 0
   const n = Math.min(seg, pending)
@@ -82,7 +83,7 @@ export function sendTailProbe(ep: TcpEndpoint, tx: TxRing, now: Micros): boolean
     ep.bits &= ~DUE_TLP
     return false
   }
-  const seg = segmentPayload(ep)
+  const seg = segmentPayload(ep, false)
   const before = snd.sndNxt
   const window = snd.sndEdge - before
   const pending = ep.ext.maySendData() && ep.finSeq < 0 ? ep.source.pending() : 0
@@ -92,11 +93,12 @@ export function sendTailProbe(ep: TcpEndpoint, tx: TxRing, now: Micros): boolean
   } else {
     const end = ep.finSeq >= 0 ? ep.finSeq : before
     // as it was sent, and never across a mapping
-    let at = flight.lastSegmentAt(end, seg)
+    const again = segmentPayload(ep, true)
+    let at = Math.max(flight.lastSegmentAt(end, Math.max(seg, again)), end - again)
     while (at < end && ep.source.runAt(at, end - at, run) && run.len < end - at) at += run.len
     if (at >= end) {
       if (!sendFin(ep, tx, now, true)) return false
-    } else if (!resend(ep, tx, at, end - at, seg, ep.finSeq >= 0, true, now)) return false
+    } else if (!resend(ep, tx, at, end - at, again, ep.finSeq >= 0, true, now)) return false
     snd.onProbeSent(at, before - at, true, now)
   }
   ep.bits &= ~DUE_TLP
@@ -116,7 +118,7 @@ export function sendNew(ep: TcpEndpoint, tx: TxRing, now: Micros): boolean {
   }
   snd.restartIfIdle(now)
   if (snd.pmtu !== null && sendMtuProbe(ep, snd.pmtu, tx, pending, now)) return true
-  const seg = segmentPayload(ep)
+  const seg = segmentPayload(ep, false)
   const n = snd.grant(pending, seg, burstMax(ep, seg), ep.ext.ownsPersist(), now)
   return n > 0 && sendRun(ep, tx, n, pending, now)
 }
@@ -128,7 +130,7 @@ function sendMtuProbe(ep: TcpEndpoint, pmtu: PathMtu, tx: TxRing, pending: numbe
   if (size === 0 || snd.flight?.isTroubled === true) return false
   const mss = ep.mss
   ep.mss = size
-  const seg = segmentPayload(ep)
+  const seg = segmentPayload(ep, false)
   const at = snd.sndNxt
   const mayGo = pending >= seg && snd.sndEdge - at >= seg && snd.cwndSpace() >= seg && snd.isPacedOut(now)
   const isSent = mayGo && sendRun(ep, tx, seg, pending, now)

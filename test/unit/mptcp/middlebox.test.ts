@@ -148,7 +148,7 @@ t.test('rfc8684 3.3.1: unmapped bytes on one of two subflows are staged; no mapp
 })
 
 t.test('rfc8684 3.3.1: a mapping may come with a later segment than the first byte it covers', async (tt) => {
-  const link = new Link({ isCut: true }).establish()
+  const link = new Link({ isCut: true, client: { sparse: null } }).establish()
   link.client.write(pattern(1))
   link.run(200_000)
   link.client.c.addPath(path({ id: 1, source: CLIENT_2 }), link.now)
