@@ -53,6 +53,10 @@ export abstract class Connection implements Actor {
     change(this.cfg)
   }
 
+  isDeaf(): boolean {
+    return false
+  }
+
   /** TCP_CORK. */
   abstract cork(isOn: boolean): void
   /** What waits for a full segment leaves, whatever made it wait. */
@@ -88,7 +92,25 @@ export abstract class Connection implements Actor {
   /** When bytes came last. */
   lastDataAt: Micros = 0
 
+  /** How long there was something to send or to be acknowledged, and how long the peer's window alone kept it back. */
+  busyUs: Micros = 0
+  windowLimitedUs: Micros = 0
+  private isBusy = false
+  private isWindowLimited = false
+  private lookedAt: Micros = 0
+
+  private clock(): void {
+    const since = this.world.now - this.lookedAt
+    this.lookedAt = this.world.now
+    if (this.isBusy) this.busyUs += since
+    if (this.isWindowLimited) this.windowLimitedUs += since
+    const { mss, snd } = this.endpoint
+    this.isBusy = this.isEstablished && this.out.readyEnd > this.out.base
+    this.isWindowLimited = this.notSent > 0 && snd.sndEdge - snd.sndNxt < Math.min(mss, this.notSent) && snd.cwndSpace() >= mss
+  }
+
   protected watch(): void {
+    this.clock()
     const readable = this.in.readyEnd + (this.in.isFinReady() ? 1 : 0) + (this.isClosed ? 1 : 0) + (this.isEstablished ? 1 : 0)
     if (readable > this.seenIn) {
       this.activity++
@@ -148,6 +170,14 @@ export class PlainConnection extends Connection {
 
   get endpoint(): TcpEndpoint {
     return this.ep
+  }
+
+  /** Linux: bytes for a socket that was closed are answered as those for no socket, and it is gone. */
+  override isDeaf(): boolean {
+    if (!this.isOrphan || this.in.ready === 0) return false
+    this.in.release(this.in.readyEnd)
+    this.ep.finish(st.CAUSE_ABORTED)
+    return true
   }
 
   override cork(isOn: boolean): void {

@@ -1,6 +1,6 @@
 import { type Micros, NEVER } from '../../../src/base/time.js'
 import { PlainFlow } from '../../../src/tcp/plain.js'
-import type { SeqOff } from '../../../src/tcp/extension.js'
+import type { Run, SeqOff } from '../../../src/tcp/extension.js'
 
 /** Why a segment that is not full waits: TCP_CORK, or MSG_MORE of the last write. */
 export type Hold = 'none' | 'cork' | 'more'
@@ -20,9 +20,18 @@ export class ScriptFlow extends PlainFlow {
 
   /** One byte more than there is keeps PSH off. */
   override pending(): number {
+    const n = this.released()
+    return n > 0 && this.isUnpushed ? n + 1 : n
+  }
+
+  override prepare(seqOff: SeqOff, maxLen: number, now: Micros, run: Run): boolean {
+    return super.prepare(seqOff, Math.min(maxLen, this.released()), now, run)
+  }
+
+  /** Bytes that may leave. */
+  private released(): number {
     const all = super.pending()
-    const whole = this.hold === 'none' ? all : all - (all % this.mss)
-    return whole > 0 && this.isUnpushed ? whole + 1 : whole
+    return this.hold === 'none' ? all : all - (all % this.mss)
   }
 
   /** Payload of a full segment. */
@@ -32,7 +41,8 @@ export class ScriptFlow extends PlainFlow {
   onWrite(isMore: boolean, rtoUs: Micros, now: Micros): void {
     this.isUnpushed = isMore
     if (this.hold !== 'cork') this.hold = isMore ? 'more' : 'none'
-    if (this.hold !== 'none' && this.releaseAt === NEVER) this.releaseAt = now + rtoUs
+    if (this.hold === 'none') this.releaseAt = NEVER
+    else if (this.releaseAt === NEVER) this.releaseAt = now + rtoUs
   }
 
   /** TCP_CORK; without it what waits leaves. */

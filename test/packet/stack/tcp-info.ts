@@ -1,4 +1,6 @@
 import type { TcpEndpoint } from '../../../src/tcp/endpoint.js'
+import { US_PER_MS } from '../../../src/base/time.js'
+import { DUP_THRESH } from '../../../src/tcp/recovery.js'
 import * as st from '../../../src/tcp/state.js'
 import type { Connection } from './connection.js'
 
@@ -7,6 +9,17 @@ const LINUX_STATE: readonly number[] = [7, 2, 3, 1, 4, 5, 8, 11, 9, 6]
 
 /** Constants that code may compare with. */
 export const INFO_CONSTANTS: Readonly<Record<string, number>> = {
+  TCP_ESTABLISHED: 1,
+  TCP_SYN_SENT: 2,
+  TCP_SYN_RECV: 3,
+  TCP_FIN_WAIT1: 4,
+  TCP_FIN_WAIT2: 5,
+  TCP_TIME_WAIT: 6,
+  TCP_CLOSE: 7,
+  TCP_CLOSE_WAIT: 8,
+  TCP_LAST_ACK: 9,
+  TCP_LISTEN: 10,
+  TCP_CLOSING: 11,
   TCP_CA_Open: 0,
   TCP_CA_Disorder: 1,
   TCP_CA_CWR: 2,
@@ -31,6 +44,16 @@ const FIELDS: Readonly<Record<string, (ep: TcpEndpoint, conn: Connection) => num
   tcpi_state: (ep) => LINUX_STATE[ep.state] as number,
   tcpi_ca_state: caState,
   tcpi_retransmits: (ep) => ep.rtoCount,
+  tcpi_probes: (ep) => (ep.snd.flight === null ? ep.retries : 0),
+  tcpi_retrans: (ep) => Math.ceil((ep.snd.flight?.retrans ?? 0) / ep.mss),
+  tcpi_reordering: () => DUP_THRESH, // it never adapts: RACK's window does instead
+  tcpi_advmss: (ep) => (ep.tuple.local.isV4 ? ep.cfg.mss4 : ep.cfg.mss6) - (ep.hasTimestamps ? 12 : 0),
+  tcpi_rcv_mss: (ep) => ep.rcv.segLen,
+  tcpi_delivered: (ep) => Math.ceil(((ep.snd.flight?.deliveredTotal ?? ep.sndUna) - 1) / ep.mss) + 1, // the SYN counts
+  tcpi_last_data_recv: (_, conn) => Math.floor((conn.world.now - conn.lastDataAt) / US_PER_MS),
+  tcpi_busy_time: (_, conn) => conn.busyUs,
+  tcpi_rwnd_limited: (_, conn) => conn.windowLimitedUs,
+  tcpi_segs_out: (ep) => ep.segsOut,
   tcpi_backoff: (ep) => ep.snd.rtt.backoff,
   tcpi_options: (ep) => (ep.hasTimestamps ? 1 : 0) | (ep.isSackOk ? 2 : 0) | (ep.sndWscale + ep.rcvWscale > 0 ? 4 : 0),
   tcpi_snd_wscale: (ep) => ep.sndWscale,

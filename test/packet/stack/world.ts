@@ -34,6 +34,8 @@ export interface Actor {
   settle(now: Micros): void
   nextTimeout(): Micros
   onTimeout(now: Micros): void
+  /** After a segment: it brought what nobody can take any more, so that the flow is gone. */
+  isDeaf(): boolean
 }
 
 /** Answers SYNs to a port. False: refuse. */
@@ -105,13 +107,16 @@ export class World {
         this.unbind(flow.endpoint)
         this.remove(flow.actor)
       } else {
-        if (!flow.endpoint.onSegment(pkt, opts, now)) this.refuse()
+        if (!flow.endpoint.onSegment(pkt, opts, now) || flow.actor.isDeaf()) this.refuse()
         return
       }
     }
-    const owner = this.ports.get(tuple.localPort) ?? this.onStraySyn
+    const listener = this.ports.get(tuple.localPort)
+    const owner = listener ?? this.onStraySyn
     // RFC 8684 §3.2: a join that we refuse
     const reason = isSyn && (opts.mptcp.present & HAS_JOIN) !== 0 ? RST_MPTCP_ERROR : -1
+    // RFC 9293 §3.10.7.2: what has neither RST nor ACK nor SYN cannot be for a listener
+    if (listener !== undefined && (pkt.flags & (SYN | ACK | RST)) === 0) return
     if (!isSyn || owner === null || !owner.onSyn(pkt, opts, tuple, now)) this.refuse(reason)
   }
 
