@@ -12,6 +12,7 @@ import { countersOf, type Status, statusOf } from './engine/status.js'
 import { MptcpServer, type ServerOptions } from './engine/server.js'
 import { MptcpStream } from './engine/stream.js'
 import { mptcpConfig } from './mptcp/env.js'
+import { SPARSE_AUTO } from './mptcp/sparse.js'
 import { type Path, path } from './pathmgr/path.js'
 import type { PathManagerFactory } from './pathmgr/path-manager.js'
 import { PATH_MANAGERS } from './pathmgr/registry.js'
@@ -45,6 +46,11 @@ export interface StackConfig {
   readonly mptcp?: boolean
   /** DSS checksums even when the peer does not ask for them. Default false. */
   readonly checksum?: boolean
+  /**
+   * `auto`: in bulk transfers over slow paths (to 200 Mbit/s) segments leave out a DSS that an earlier one has told already (RFC 8684
+   * §3.3.1), 1.4 % of the bytes. `off`: every segment carries its own. Default `auto`.
+   */
+  readonly sparseDss?: 'auto' | 'off'
   /** Further addresses of the stack, each one more path for every connection. */
   readonly morePaths?: readonly string[]
   /** Who decides which subflows a connection has: a manager by its name, or a script of yours. Default `detour`. */
@@ -155,6 +161,7 @@ function engineConfigOf({ device, config }: StackOptions): EngineConfig {
       }),
       isEnabled: config.mptcp ?? true,
       checksum: config.checksum ?? false,
+      sparse: config.sparseDss === 'off' ? null : SPARSE_AUTO,
       denyJoinInitial: config.denyJoinInitial ?? false,
     }),
   })

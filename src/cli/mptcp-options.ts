@@ -4,6 +4,7 @@ import type { CoupledFactory } from '../mptcp/cc/coupled.js'
 import { lia } from '../mptcp/cc/lia.js'
 import { olia } from '../mptcp/cc/olia.js'
 import type { MptcpConfig } from '../mptcp/env.js'
+import { SPARSE_AUTO } from '../mptcp/sparse.js'
 import type { PathLimits, PathManagerFactory } from '../pathmgr/path-manager.js'
 import { PATH_MANAGERS } from '../pathmgr/registry.js'
 import { schedulerFactory } from '../scheduler/registry.js'
@@ -41,6 +42,7 @@ export function mptcpOptions(config: DaemonConfig, tcp: TcpConfig): Partial<Mptc
     },
     isEnabled: config.mptcp,
     checksum: config.checksum,
+    sparse: config.sparseDss === 'auto' ? SPARSE_AUTO : null,
     scheduler: schedulerFactory(config.scheduler),
     coupled: COUPLED[config.coupled],
   }

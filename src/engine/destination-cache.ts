@@ -30,6 +30,8 @@ interface BlackHole {
 export class DestinationCache {
   private readonly holes = new Map<string, BlackHole>()
   private readonly fastOpen = new FastOpenCookies()
+  /** Paths, each a source and a destination, on which segments without a DSS went wrong once. */
+  private readonly sparseOff = new Set<string>()
 
   /** Destinations that are remembered. */
   get size(): number {
@@ -59,6 +61,22 @@ export class DestinationCache {
     if (tuple === null) return FAST_OPEN_NONE
     this.noteCapable(conn, tuple, now)
     return this.fastOpen.onEstablished(conn, tuple.remote, now)
+  }
+
+  /** For `ConnectionEnv`: whether every segment on that path carries its DSS. */
+  isSparseOff(tuple: Tuple): boolean {
+    return this.sparseOff.has(`${tuple.local} ${tuple.remote}`)
+  }
+
+  /** From now on they do, for good: 20 bytes a segment are less than another connection that is lost. */
+  noteSparseOff(tuple: Tuple): void {
+    if (this.sparseOff.size === ENTRIES_MAX) {
+      for (const oldest of this.sparseOff) {
+        this.sparseOff.delete(oldest)
+        break
+      }
+    }
+    this.sparseOff.add(`${tuple.local} ${tuple.remote}`)
   }
 
   private noteCapable(conn: MptcpConnection, tuple: Tuple, now: Micros): void {

@@ -76,6 +76,14 @@ export class EngineEnv implements ConnectionEnv {
     return this.engine.paths.addressId(local)
   }
 
+  isSparseOff(tuple: Tuple): boolean {
+    return this.engine.destinations.isSparseOff(tuple)
+  }
+
+  noteSparseOff(tuple: Tuple): void {
+    this.engine.destinations.noteSparseOff(tuple)
+  }
+
   register(endpoint: TcpEndpoint, connection: MptcpConnection): void {
     const owner = this.owners.get(connection)
     if (owner === undefined) return
