@@ -49,6 +49,10 @@ export class ProviderParts implements ProviderHost {
     this.parts.engine.paths.upsert(path, this.parts.loop.clock.now())
   }
 
+  repeatJoins(id: number): void {
+    this.parts.engine.paths.repeatJoins(id, this.parts.loop.clock.now())
+  }
+
   remove(id: number): void {
     this.parts.engine.paths.remove(id, this.parts.loop.clock.now())
   }

@@ -77,17 +77,19 @@ export class Asking {
   }
 
   /**
-   * A join is about to leave by a mapping that is not granted. If an answer could be there, something was lost: asked again, ahead of the
-   * join's SYN, the mapping is there a round trip later at most, when its answer makes the SYN be repeated. Once a round trip, however many
-   * join.
+   * A join is about to leave by a mapping that is not granted. If an answer could be there, something was lost: it is asked again, ahead of
+   * the join's SYN. That SYN may be there first, so it is repeated half a round trip later, and once more by the answer. Once a round
+   * trip, however many join.
    */
   hasten(mapping: Mapping, now: Micros): void {
-    if (!mapping.isAsking || now - mapping.askedAt < (this.requests.leastRttUs ?? 1)) return
+    const { leastRttUs } = this.requests
+    if (!mapping.isAsking || now - mapping.askedAt < (leastRttUs ?? 1)) return
     mapping.askedAt = now
     const soon = now + this.requests.rto(0)
     const retryAt = mapping.attempt === 0 ? soon : Math.min(mapping.retryAt, soon)
     for (let n = 0; n < HASTY; n++) this.transmit([mapping], Math.max(1, mapping.attempt), now)
     mapping.retryAt = retryAt
+    mapping.rejoinAt = leastRttUs === null ? NEVER : now + Math.ceil(leastRttUs / 2)
   }
 
   /** The same once more, since the clock was wrong: what has been answered meanwhile, or is wanted otherwise, is left out. */

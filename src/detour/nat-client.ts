@@ -186,7 +186,7 @@ export class NatClient {
     if (this.isStopped) return NEVER
     let at = Math.min(this.probe.at, this.asking.nextTimeout())
     for (const mapping of this.mappings.values()) {
-      at = Math.min(at, mapping.retryAt, mapping.askAt)
+      at = Math.min(at, mapping.retryAt, mapping.askAt, mapping.rejoinAt)
       if (mapping.uses === 0) at = Math.min(at, mapping.idleAt + IDLE_US)
     }
     return at
@@ -203,6 +203,7 @@ export class NatClient {
     for (const mapping of this.mappings.all()) {
       if (mapping.uses === 0 && mapping.idleAt + IDLE_US <= now) this.delete(mapping, now)
       else if (mapping.askAt <= now) due.push(mapping)
+      if (mapping.rejoinAt <= now) this.mappings.rejoin(mapping)
     }
     this.asking.ask(due, now)
     if (this.probe.at <= now) this.ping(now)

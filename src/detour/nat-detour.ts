@@ -274,6 +274,7 @@ export class NatDetour implements DetourProvider, PathDemand {
       random32: () => shell.random32(),
       newPathId: () => host.newPathId(),
       upsert: (path: Path) => host.upsert(path),
+      repeatJoins: (id: number) => host.repeatJoins(id),
       remove: (id: number) => host.remove(id),
     }
     const channel: Channel = { peer, socket, client: new NatClient(wire, this.look(peer), this.demands, world, shell.nowUs()) }

@@ -31,6 +31,8 @@ export class Mapping {
   retryAt: Micros = NEVER
   /** When it is asked for (again), after a refusal or at half the lease. */
   askAt: Micros = NEVER
+  /** When joins that left too early are repeated, though no answer tells that the mapping is there. */
+  rejoinAt: Micros = NEVER
   isDeleting = false
   /** Subflows. */
   uses = 0
@@ -57,5 +59,6 @@ export class Mapping {
     this.attempt = -1
     this.retryAt = NEVER
     this.askAt = NEVER
+    this.rejoinAt = NEVER
   }
 }

@@ -1,5 +1,5 @@
 import type { IpAddress } from '../base/address.js'
-import type { Micros } from '../base/time.js'
+import { type Micros, NEVER } from '../base/time.js'
 import { type Path, path } from '../pathmgr/path.js'
 import { Mapping } from './nat-mapping.js'
 
@@ -13,6 +13,8 @@ export interface NatWorld {
   random32(): number
   newPathId(): number
   upsert(path: Path): void
+  /** Joins by a path may have left too early: their SYNs are sent again. */
+  repeatJoins(id: number): void
   remove(id: number): void
 }
 
@@ -113,6 +115,12 @@ export class MappingTable {
     mapping.path = path({ id, kind: 'nat', label, destination, destinationPort, remote, isBackup, cost, isTentative })
     this.byPath.set(id, mapping)
     this.world.upsert(mapping.path)
+  }
+
+  /** Joins that left before the mapping was there are repeated. */
+  rejoin(mapping: Mapping): void {
+    mapping.rejoinAt = NEVER
+    if (mapping.path !== null) this.world.repeatJoins(mapping.path.id)
   }
 
   /** The path goes, and with it its subflows; the mapping stays. */

@@ -25,6 +25,8 @@ export interface ProviderHost {
   newPathId(): number
   /** A path is there, or has changed. */
   upsert(path: Path): void
+  /** Joins by a path may have left before the way was there: their SYNs are sent again. */
+  repeatJoins(id: number): void
   /** A path is gone: its subflows can carry nothing any more. */
   remove(id: number): void
   /** Rules and routes for one more egress; the same for everybody who names the same. @throws {MptcpError} ERR_HOST_SETUP, ERR_CONFIG */

@@ -124,6 +124,17 @@ export class PathControl implements PathView {
     this.run(now)
   }
 
+  /** Sends the SYNs of joins by a path again that are not answered yet. @returns whether there are any */
+  repeatJoins(id: number, now: Micros): boolean {
+    let isAny = false
+    for (const { path, isUp, s } of this.known) {
+      if (path.id !== id || isUp) continue
+      s.ep.repeatSyn(now)
+      isAny = true
+    }
+    return isAny
+  }
+
   /** The connection is about to be forgotten: its subflows use no path any more. */
   close(): void {
     this.loseAll()

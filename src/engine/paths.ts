@@ -59,6 +59,11 @@ export class PathTable {
     }
   }
 
+  /** What stood in the way of a path may be gone: the SYNs of joins by it that are not answered yet are sent again. */
+  repeatJoins(id: number, now: Micros): void {
+    for (const connection of this.engine.connections) if (connection.control?.repeatJoins(id, now) === true) this.engine.mark(connection)
+  }
+
   /** A path is gone, and with it its subflows. */
   remove(id: number, now: Micros): void {
     const { config, connections } = this.engine

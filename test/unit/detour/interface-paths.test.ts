@@ -24,6 +24,7 @@ class FakeHost implements ProviderHost {
   giveDeviceName = (): void => {}
   socketPath = (): string => ''
   run = async (): Promise<string> => ''
+  repeatJoins = (): void => {}
 
   upsert(path: Path): void {
     this.asked.push(`upsert ${path.id} ${path.source} mtu ${path.mtu}${path.isBackup ? ' backup' : ''}`)

@@ -153,6 +153,8 @@ export class NatPair {
   readonly sentAt: Micros[] = []
   readonly sentLens: number[] = []
   oneWayUs = 10 * MS
+  /** What the daemon's kernel takes for a mapping: it is there, and answered, that long after its request came. */
+  daemonUs: Micros = 0
   /** Faults: how many, and who decides. */
   dropped = 0
   drop: (direction: 'up' | 'down', n: number) => boolean = () => false
@@ -160,6 +162,7 @@ export class NatPair {
   copies: () => readonly Micros[] = () => [0]
   /** Whoever uses the paths. */
   onPath: (path: Path) => void = () => {}
+  onRejoin: (id: number) => void = () => {}
   readonly clock: RequestClock
   readonly rng: Rng
   private readonly flying: { at: Micros; deliver: () => void }[] = []
@@ -185,7 +188,7 @@ export class NatPair {
     this.sentLens.push(datagram.length)
     this.carry('up', this.ups++, () => {
       const reply = this.daemon.onDatagram(datagram, this.now)
-      if (reply !== null) this.down(reply)
+      if (reply !== null) this.after(this.daemonUs, () => this.down(reply))
     })
   }
 
@@ -206,6 +209,10 @@ export class NatPair {
     this.paths.set(path.id, path)
     this.onPath(path)
     this.events.push(`+${path.id} ${path.destinationPort}${path.isTentative ? '?' : ''}`)
+  }
+
+  repeatJoins(id: number): void {
+    this.onRejoin(id)
   }
 
   remove(id: number): void {

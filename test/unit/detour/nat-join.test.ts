@@ -29,6 +29,7 @@ class Joins {
     const pair = new NatPair({ seed: rng.int32() })
     this.pair = pair
     pair.oneWayUs = RTT_US / 2
+    pair.daemonUs = KERNEL_US
     if (isFaulty) {
       pair.drop = () => rng.chance(LOSS)
       pair.copies = () => {
@@ -69,6 +70,11 @@ class Joins {
       happened.repeated++
       sendSyn()
     }
+    pair.onRejoin = (id) => {
+      if (id !== path.id || passedAt >= 0) return
+      happened.repeated++
+      sendSyn()
+    }
     sendSyn()
     pair.after(SYN_RTO_US, () => {
       if (passedAt < 0) sendSyn()
@@ -81,7 +87,7 @@ class Joins {
   }
 }
 
-const PAIRS = 25
+const PAIRS = 12
 const JOINS = 100
 
 t.test('by a fresh mapping, control packets lost and reordered: at most one round trip to the detour later, at p99', async (tt) => {
@@ -93,11 +99,13 @@ t.test('by a fresh mapping, control packets lost and reordered: at most one roun
     const row = [0.5, 0.9, 0.98, 0.99, 0.995, 0.999, 1].map((q) => `p${q * 100} ${at(q) / MS}`)
     const over = lateUs.filter((late) => late > RTT_US).length
     tt.comment(`${lateUs.length} joins, ms late: ${row.join(', ')}; ${over} more than one round trip`)
-    tt.ok(at(0.98) === 0 && at(0.99) <= RTT_US)
+    tt.equal(at(0.95), 0, 'hardly any is late at all')
+    tt.ok(at(0.99) <= (3 * RTT_US) / 4, 'and then half a round trip')
+    tt.ok(over <= lateUs.length / 200)
     const sum = (of: (joins: Joins) => number): number => all.reduce((total, joins) => total + of(joins), 0)
     tt.ok(sum(({ pair }) => pair.dropped) > JOINS && sum(({ happened }) => happened.reordered) > JOINS, 'there were faults')
     tt.ok(sum(({ happened }) => happened.early) > 0, 'SYNs met no mapping')
-    tt.ok(sum(({ happened }) => happened.repeated) > 0, 'and were sent again when it was confirmed')
+    tt.ok(sum(({ happened }) => happened.repeated) > 0, 'and were sent again')
     tt.ok(sum(({ happened }) => happened.datagrams) < 3 * lateUs.length, 'for less than three datagrams each')
   })
 })
