@@ -193,7 +193,7 @@ export class TcpEndpoint {
   repeatSyn(now: Micros): void {
     const { hs } = this
     if (this.state !== st.SYN_SENT || hs === null || hs.firstSentAt < 0) return
-    hs.retries = Math.max(1, hs.retries) // which SYN the answer is for, only its timestamp tells
+    if (hs.retries === 0) hs.repeats = hs.retries = 1 // which SYN the answer is for, only its timestamp tells
     hs.isSynDue = true
     this.snd.rexmitAt = now + this.cfg.rtoInitUs
   }

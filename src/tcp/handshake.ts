@@ -95,6 +95,8 @@ export class Handshake {
   isSynDue = true
   /** Retransmissions of it so far. */
   retries = 0
+  /** Those among them that no timeout asked for: no part of the back-off. */
+  repeats = 0
   firstSentAt: Micros = -1
   /**
    * Fast Open (RFC 7413 §4.1). Of a SYN: null: none; empty: cookie request; 4-16 bytes: cookie, data travels in the SYN. Of a SYN/ACK: the
@@ -115,6 +117,11 @@ export class Handshake {
   constructor(peer: Negotiated | null, hasWscale: boolean) {
     this.peer = peer
     this.hasWscale = hasWscale
+  }
+
+  /** Consecutive timeouts. */
+  get timeouts(): number {
+    return this.retries - this.repeats
   }
 }
 

@@ -57,6 +57,7 @@ function onSynAck(ep: TcpEndpoint, pkt: Packet, opts: TcpOptions, ackOff: SeqOff
     if (ep.hs !== null) {
       hs.firstSentAt = ep.hs.firstSentAt
       hs.retries = ep.hs.retries
+      hs.repeats = ep.hs.repeats
     }
     ep.state = st.SYN_RECEIVED
     ep.hs = hs
@@ -137,21 +138,21 @@ function noteHandshake(ep: TcpEndpoint, hs: Handshake, opts: TcpOptions, now: Mi
   if (echoUs > hs.firstSentAt - US_PER_MS) ep.snd.rtt.sample(now - echoUs)
   else ep.snd.rtt.onAmbiguousOpen()
   // RFC 6928 §2 says: after any repetition. Linux: the first may be due to an initial RTO that is too short for the path
-  if (hs.retries > 1) ep.snd.initialWindow = ep.mss
+  if (hs.timeouts > 1) ep.snd.initialWindow = ep.mss
 }
 
 /** The SYN or SYN/ACK was not answered in time (RFC 6298 §5). */
 export function onSynTimeout(ep: TcpEndpoint, hs: Handshake, now: Micros): void {
-  if (hs.retries >= ep.cfg.synRetries) {
+  if (hs.timeouts >= ep.cfg.synRetries) {
     ep.finish(st.CAUSE_TIMEOUT)
     return
   }
   hs.retries++
   hs.fastOpenCookie = null // RFC 7413 §4.1.3: the retransmitted SYN goes without
   hs.isSynDue = true
-  ep.snd.rtt.backoff = hs.retries
-  ep.snd.rexmitAt = now + Math.min(ep.cfg.rtoMaxUs, ep.cfg.rtoInitUs * 2 ** hs.retries)
-  ep.ext.onRto(hs.retries, now)
+  ep.snd.rtt.backoff = hs.timeouts
+  ep.snd.rexmitAt = now + Math.min(ep.cfg.rtoMaxUs, ep.cfg.rtoInitUs * 2 ** hs.timeouts)
+  ep.ext.onRto(hs.timeouts, now)
 }
 
 /** The SYN, or the SYN/ACK in SYN-RECEIVED. */
@@ -160,7 +161,7 @@ export function sendSyn(ep: TcpEndpoint, tx: TxRing, hs: Handshake, now: Micros)
   if (!openSyn(ep, tx, hs, isActive ? KIND_SYN : KIND_SYNACK, now)) return false
   const payload = addFastOpenData(ep, tx, hs, now)
   const raw = ep.rcv.announceSyn(ep.ext.ownWindow(Math.max(1, ep.rcv.rcvNxt)))
-  const ask = isActive && ep.cfg.ecn === 'request' && hs.retries === 0 ? ECE | CWR : 0
+  const ask = isActive && ep.cfg.ecn === 'request' && hs.timeouts === 0 ? ECE | CWR : 0
   const agree = !isActive && (ep.bits & ECN_OK) !== 0 ? ECE : 0
   closeSegment(ep, tx, isActive ? SYN | ask : SYN | ACK | agree, 0, payload, raw, 0)
   ep.segsOut++

@@ -55,6 +55,35 @@ t.test('rfc6298 5: a SYN is repeated with doubling intervals, then the connect f
   t.end()
 })
 
+t.test('rfc6298 5: a SYN that is repeated because the way is open now takes no part in the back-off', (t) => {
+  const d = new Dialogue(t, { cfg: { synRetries: 2 } })
+  d.connect()
+  const syn = `[S] 0 win 65535 ${OFFER}`
+  d.ep.repeatSyn(d.now)
+  d.expect(syn)
+  for (let i = 0; i < 2; i++) {
+    d.now += 100 * MS
+    d.ep.repeatSyn(d.now)
+    d.expect(syn)
+  }
+  d.wait(60 * S, `+1000 ${syn}`, `+3000 ${syn}`)
+  t.equal(d.ep.cause, st.CAUSE_TIMEOUT)
+
+  const answered = new Dialogue(t)
+  answered.connect()
+  answered.take()
+  answered.ep.repeatSyn(answered.now)
+  answered.take()
+  answered.elapse(1 * S)
+  answered.hear('[S.] 0 ack 1 win 65535 mss 1000')
+  answered.take()
+  answered.write(50_000)
+  t.equal(answered.take().length, 10, 'one timeout, hence the whole initial window')
+  answered.ep.repeatSyn(answered.now)
+  answered.expect()
+  t.end()
+})
+
 t.test('rfc6298 5: a SYN/ACK is repeated with doubling intervals, then the connection is given up', (t) => {
   const d = new Dialogue(t, { cfg: { synRetries: 2 } })
   const synAck = '[S.] 0 ack 1 win 65535 mss 1460 sackOK'
