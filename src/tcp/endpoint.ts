@@ -340,7 +340,7 @@ export class TcpEndpoint {
     const wasProbing = snd.flight === null && snd.rexmitAt !== NEVER && this.state !== st.TIME_WAIT
     const isDup = pkt.payLen === 0 && ackOff === una && snd.outstanding > 0 && snd.sndEdge === edgeBefore && (pkt.flags & FIN) === 0
     const echoMs = this.hasTimestamps && opts.hasTs ? echoedMs(this, opts.tsEcr, now) : -1
-    const acked = snd.onAck(ackOff, opts, this.iss, isDup, echoMs, this.mss, this.ext, now)
+    const acked = snd.onAck(ackOff, opts, this.iss, isDup, echoMs, this.mss, this.isSackOk, this.ext, now)
     if (snd.pmtu !== null) onMtuAck(this, snd.pmtu, now)
     if (acked > 0 || isDup || opts.sackCount > 0) this.events |= st.EV_ACKED
     if (acked > 0) this.source.acked(ackOff, now)

@@ -41,6 +41,8 @@ export class Flight extends Records {
   sacked = 0
   lost = 0
   retrans = 0
+  /** Without SACK: bytes that duplicate ACKs stand for, one segment each, wherever they lie (Linux's sacked_out of such connections). */
+  blindSacked = 0
   /** Fast recovery lasts until this is acknowledged; -1: not in recovery. */
   recoverAt: SeqOff = -1
   /** In recovery after a timeout: slow start from one segment instead of cwnd = ssthresh. */
@@ -80,6 +82,7 @@ export class Flight extends Records {
     this.sacked = 0
     this.lost = 0
     this.retrans = 0
+    this.blindSacked = 0
     this.recoverAt = -1
     this.isLossRecovery = false
     this.dupAcks = 0
@@ -124,7 +127,7 @@ export class Flight extends Records {
 
   /** RFC 6675 §4 "pipe": bytes believed to be in the network. */
   get pipe(): number {
-    return this.end - this.start - this.sacked - this.lost + this.retrans
+    return this.end - this.start - this.sacked - this.blindSacked - this.lost + this.retrans
   }
 
   /** Sending instant of the oldest record. */
@@ -173,6 +176,22 @@ export class Flight extends Records {
       this.count--
     }
     if (this.count === 0) this.head = 0
+  }
+
+  /** A duplicate ACK without SACK: one segment has left the network. What is missing has not. */
+  noteDuplicate(mss: number, report: AckReport): void {
+    const max = this.end - this.start - Math.max(this.lost, mss)
+    const n = Math.min(mss, max - this.blindSacked)
+    if (n <= 0) return
+    this.blindSacked += n
+    report.delivered += n
+  }
+
+  /** A cumulative ACK without SACK of `acked` bytes: one segment filled the hole, the rest are those that duplicate ACKs stood for. */
+  forgetDuplicates(acked: number, mss: number, report: AckReport): void {
+    const known = Math.min(this.blindSacked, Math.max(0, acked - mss))
+    this.blindSacked = Math.min(this.blindSacked - known, Math.max(0, this.end - this.start - Math.max(this.lost, mss)))
+    report.delivered -= Math.min(known, report.delivered)
   }
 
   /** A SACK block [left, right), already clamped to the flight. */
@@ -317,6 +336,7 @@ export class Flight extends Records {
 
   /** Timeout: nothing of what is not SACKed is believed to be in the network any more. */
   markAllLost(): void {
+    this.blindSacked = 0
     // RFC 2018 §8: the receiver reneged when the oldest byte was SACKed and still is not acknowledged
     const reneged = this.count > 0 && ((this.flags[this.head] as number) & SACKED) !== 0
     if (reneged) this.compact()

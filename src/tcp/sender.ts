@@ -258,6 +258,7 @@ export class Sender {
   /**
    * An acceptable ACK of everything below `ackOff` (sndUna <= ackOff <= sndNxt), with its SACK blocks.
    * `isDup`: same ACK, no data, no window change (RFC 5681 §2). `echoMs`: millisecond clock that the ACK's timestamp echoes, or -1.
+   * `hasSack`: the SYNs agreed on SACK.
    * @returns bytes newly acknowledged.
    */
   onAck(
@@ -267,6 +268,7 @@ export class Sender {
     isDup: boolean,
     echoMs: number,
     mss: number,
+    hasSack: boolean,
     ext: TcpExtension,
     now: Micros,
   ): number {
@@ -287,6 +289,7 @@ export class Sender {
       flight.progressAt = now
       recovery.dupAcks = 0
     } else if (isDup) recovery.dupAcks++
+    if (!hasSack) this.countBlind(flight, acked, isDup, mss)
     if (opts.sackCount > 0) this.takeSack(flight, opts, iss)
     this.takeRtt(echoMs, now)
     flight.rate(report)
@@ -321,6 +324,15 @@ export class Sender {
       if (this.cfg.tailProbes) recovery.armProbe(flight, this.rtt, this.rexmitAt, mss, now)
     }
     return acked
+  }
+
+  /** Without SACK duplicate ACKs tell how much has left the network (RFC 3042 §2, RFC 5681 §3.2 step 4), though not what. */
+  private countBlind(flight: Flight, acked: number, isDup: boolean, mss: number): void {
+    const { recovery } = flight
+    if (acked > 0) {
+      if (flight.blindSacked > 0) flight.forgetDuplicates(acked, mss, report)
+      if (!recovery.isBlind || this.sndUna >= recovery.recoverAt) flight.blindSacked = 0
+    } else if (isDup && !recovery.isLossRecovery) flight.noteDuplicate(mss, report)
   }
 
   /**
