@@ -68,13 +68,19 @@ export function onDataTimeout(c: MptcpConnection, now: Micros): void {
     giveUp(c, now)
   } else if (c.snd.una < c.snd.nxt) queueHole(c, now)
   else if (c.isDataFinDue) repeatDataFin(c)
-  else probe(c)
+  else probe(c, now)
 }
 
-/** The peer's window is closed, and the update that opened it may have been lost (RFC 9293 §3.8.6.1 at the data level). */
-function probe(c: MptcpConnection): void {
+/**
+ * The peer's window is closed, and the update that opened it may have been lost (RFC 9293 §3.8.6.1 at the data level). Answers without any
+ * option tell nothing of it: the path takes them away.
+ */
+function probe(c: MptcpConnection, now: Micros): void {
   const s = bestSubflow(c)
-  if (s !== null && isHeard(c, s)) s.ep.probe()
+  if (s === null) return
+  if (s.bareRun >= BARE_RUN && c.rtx.fires >= HOLES_MAX) {
+    if (c.hasOther(s) || !onStripped(c, s, FB_STRIPPED, now)) s.reset(RST_MIDDLEBOX)
+  } else if (isHeard(c, s)) s.ep.probe()
 }
 
 /** Counts a question that TCP does not repeat by itself; false: too many in a row had no answer, and the subflow was reset. */

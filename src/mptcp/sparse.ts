@@ -24,6 +24,9 @@ export interface SparseConfig {
 /** Not before an exchange is long enough to gain by it; up to some 200 Mbit/s. */
 export const SPARSE_AUTO: SparseConfig = { after: 65_536, maxBurst: 16 }
 
+/** For tests: from the first DATA_ACK on, at any rate. */
+export const SPARSE_ALWAYS: SparseConfig = { after: 0, maxBurst: Infinity }
+
 /** Not used so far. */
 export const SPARSE_UNTRIED = 0
 /** In use: the path lets bare segments through, as far as is known. */

@@ -14,6 +14,8 @@ export interface AdversarialTally {
   failed: number
   /** Subflows opened anew by the client. */
   revived: number
+  /** Mappings of which only the first segment said so. */
+  sparse: number
   readonly faults: FaultTally
   readonly troubles: Troubles
 }
@@ -25,6 +27,7 @@ export const noTally = (): AdversarialTally => ({
   plain: 0,
   failed: 0,
   revived: 0,
+  sparse: 0,
   faults: noFaults(),
   troubles: noTroubles(),
 })
@@ -40,6 +43,7 @@ export function runAdversarial(seed: number, tally: AdversarialTally): string {
     if (pair.client.counters.MPJoinSynAckRx > 0) tally.joined++
     if (!pair.socket.conn.isMptcp) tally.plain++
     tally.revived += pair.revived
+    tally.sparse += pair.client.counters.SparseMappings + pair.server.counters.SparseMappings
     pair.paths.tally(tally.faults)
     count(tally.troubles)
     wrong = complaint

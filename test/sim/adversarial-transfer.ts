@@ -1,5 +1,6 @@
 import { Rng } from '../../src/base/rng.js'
 import { type Micros, US_PER_MS, US_PER_S } from '../../src/base/time.js'
+import { SPARSE_ALWAYS, SPARSE_AUTO } from '../../src/mptcp/sparse.js'
 import { CAUSE_TIMEOUT } from '../../src/tcp/state.js'
 import { type Trouble, type Troubles, randomTrouble } from './adversary.js'
 import type { FaultyPathConfig } from './faulty-path.js'
@@ -75,7 +76,7 @@ export function adversarialTransfer(seed: number, watch?: Watch): AdversarialOut
     sendBuffer: rng.logUniform(4096, ADVERSARIAL_MAX / 2),
     receiveBuffer: rng.logUniform(8192, ADVERSARIAL_MAX),
     tcp: { timestamps: rng.chance(0.8), sack: rng.chance(0.9) },
-    mptcp: { checksum },
+    mptcp: { checksum, sparse: seed % 3 === 0 ? SPARSE_ALWAYS : SPARSE_AUTO },
   })
   const pair = new MptcpPair({ seed: rng.int32(), paths, client: side(), server: side(), ...(watch === undefined ? {} : { watch }) })
   const len = rng.logUniform(1, ADVERSARIAL_MAX)

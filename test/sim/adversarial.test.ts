@@ -24,6 +24,7 @@ t.test(`${TRANSFERS} adversarial transfers over two paths arrive byte-exact, or 
   t.comment(JSON.stringify(tally))
   t.equal(tally.transfers, TRANSFERS)
   t.ok(tally.joined > 0.3 * TRANSFERS && tally.plain > 0.02 * TRANSFERS, 'with two subflows, and fallen back')
+  t.ok(tally.sparse > TRANSFERS / 10, `${tally.sparse} mappings over several bursts`)
   t.ok(tally.failed < 0.02 * TRANSFERS, `${tally.failed} failed`)
   for (const [name, n] of [...Object.entries(tally.faults), ...Object.entries(tally.troubles)]) {
     t.ok(n > TRANSFERS / 1000, `${name}: ${n}`)

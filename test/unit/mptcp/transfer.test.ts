@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap'
 import { Rng } from '../../../src/base/rng.js'
 import { C_CLOSED } from '../../../src/mptcp/connection.js'
+import { SPARSE_ALWAYS, SPARSE_AUTO } from '../../../src/mptcp/sparse.js'
 import { path } from '../../../src/pathmgr/path.js'
 import { CAUSE_FIN } from '../../../src/tcp/state.js'
 import { SYN } from '../../../src/wire/tcp.js'
@@ -17,13 +18,24 @@ interface Faults {
   readonly jitterUs: number
 }
 
+/** Mappings that were declared for more than one burst, in all transfers. */
+let sparseMappings = 0
+
 /** Returns how many packets were lost or doubled. */
 function run(tt: Test, seed: number): number {
   const rng = new Rng(seed)
   const faults: Faults = { loss: rng.chance(0.7) ? rng.float() * 0.08 : 0, dup: rng.float() * 0.05, jitterUs: rng.below(8000) }
   const checksum = rng.chance(0.3)
   const capacity = rng.logUniform(20_000, 1 << 20)
-  const link = new Link({ seed, isCut: rng.chance(0.8), capacity, client: { checksum }, tcp: { mss4: rng.chance(0.2) ? 536 : 1460 } })
+  const sparse = seed % 2 === 0 ? SPARSE_ALWAYS : SPARSE_AUTO
+  const link = new Link({
+    seed,
+    isCut: rng.chance(0.8),
+    capacity,
+    client: { checksum, sparse },
+    server: { sparse },
+    tcp: { mss4: rng.chance(0.2) ? 536 : 1460 },
+  })
   const rules = new WireRules()
   let faulty = 0
   link.filter = (p: Seen) => {
@@ -86,6 +98,7 @@ function run(tt: Test, seed: number): number {
     if (h.flows.size > 0 || h.arena.pagesInUse > 0) problems.push(`left over: ${h.flows.size} flows, ${h.arena.pagesInUse} pages`)
   }
   if (problems.length > 0) tt.fail(`SEED=${seed} loss ${faults.loss.toFixed(3)} joins ${joined}: ${problems.join('; ')}`)
+  sparseMappings += link.client.counters.SparseMappings + link.server.counters.SparseMappings
   return faulty
 }
 
@@ -93,6 +106,7 @@ t.test('transfers with loss, duplicates, reordering, joins, slow readers are byt
   let faults = 0
   for (const seed of seeds) faults += run(tt, seed)
   tt.ok(faults > 0, `${faults} faults took place`)
+  tt.ok(sparseMappings > 30, `${sparseMappings} sparse mappings`)
   tt.comment(`fresh seed ${fresh}`)
   tt.pass(`${seeds.length} seeds`)
 })
