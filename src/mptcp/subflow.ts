@@ -466,6 +466,10 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
     if (this.tx.count === 0) this.dropTx()
   }
 
+  isEnding(): boolean {
+    return this.conn.sendQueue.finAt >= 0
+  }
+
   finAt(): SeqOff {
     const c = this.conn
     if (this.phase === PHASE_PLAIN) {

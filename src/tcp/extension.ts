@@ -67,6 +67,8 @@ export interface SegmentSource {
   acked(seqOff: SeqOff, now: Micros): void
   /** SeqOff right behind the last byte once the stream's end is known and all of it was committed (the FIN's position), else -1. */
   finAt(): SeqOff
+  /** The stream's end is known: nothing will join the bytes that are pending. */
+  isEnding(): boolean
 }
 
 /** Where an endpoint puts the bytes it receives. */

@@ -64,6 +64,10 @@ export class PlainFlow implements SegmentSource, SegmentSink, TcpExtension {
     return this.out.finAt === this.sent ? this.sent + 1 : -1
   }
 
+  isEnding(): boolean {
+    return this.out.finAt >= 0
+  }
+
   accept(seqOff: SeqOff, mem: Uint8Array, off: number, len: number, _now: Micros): number {
     return this.in.insert(seqOff - 1, mem, off, len)
   }

@@ -101,9 +101,10 @@ export class Sender {
 
   /**
    * How many of `pending` bytes may leave as one super-segment now (`seg` payload per segment, at most `limit` bytes); 0: wait.
-   * Arms the probe timer on a closed window unless the extension probes by itself.
+   * Arms the probe timer on a closed window unless the extension probes by itself. `isNagled`: what does not fill a segment waits for
+   * the ACK of what is in flight (RFC 9293 §3.7.4).
    */
-  grant(pending: number, seg: number, limit: number, ownsPersist: boolean, now: Micros): number {
+  grant(pending: number, seg: number, limit: number, isNagled: boolean, ownsPersist: boolean, now: Micros): number {
     const max = this.burst(seg, limit)
     const want = Math.min(pending, max)
     const window = this.sndEdge - this.sndNxt
@@ -132,7 +133,7 @@ export class Sender {
         return 0
       }
       if (n > seg) n -= n % seg
-    } else if (this.cfg.nagle && n < seg && !isIdle) return 0
+    } else if (isNagled && n < seg && !isIdle) return 0
     return this.isPacedOut(now) ? n : 0
   }
 

@@ -119,7 +119,9 @@ export function sendNew(ep: TcpEndpoint, tx: TxRing, now: Micros): boolean {
   snd.restartIfIdle(now)
   if (snd.pmtu !== null && sendMtuProbe(ep, snd.pmtu, tx, pending, now)) return true
   const seg = segmentPayload(ep, false)
-  const n = snd.grant(pending, seg, burstMax(ep, seg), ep.ext.ownsPersist(), now)
+  // what the stream ends with has nothing to wait for: its FIN goes along
+  const isNagled = ep.cfg.nagle && !ep.source.isEnding()
+  const n = snd.grant(pending, seg, burstMax(ep, seg), isNagled, ep.ext.ownsPersist(), now)
   return n > 0 && sendRun(ep, tx, n, pending, now)
 }
 
