@@ -52,6 +52,8 @@ export class Receiver {
   segLen = 536
   /** Largest window announced so far; stands for the buffer's size in the silly-window rule. */
   private maxWindow = 0
+  /** The window field told last was 0. */
+  private isShut = false
   /** Segments that are still acknowledged at once, to speed up the peer's slow start (Linux's quick ACKs); none in a dialogue. */
   quickAcks = 0
   /** An ACK is due now. */
@@ -235,9 +237,12 @@ export class Receiver {
       if (raw * unit > window) raw = Math.floor(promised / unit)
     }
     if (raw > 65_535) raw = 65_535
+    // a buffer smaller than one unit would stay closed for ever (Linux rounds up as well); what it has no room for comes again
+    if (raw === 0 && window > 0 && this.maxWindow < unit) raw = 1
+    this.isShut = raw === 0
     const edge = this.rcvNxt + raw * unit
     if (edge > this.edge) this.edge = edge
-    if (raw * unit > this.maxWindow) this.maxWindow = raw * unit
+    if (raw * unit > this.maxWindow && window >= unit) this.maxWindow = raw * unit
     return raw
   }
 
@@ -247,6 +252,7 @@ export class Receiver {
     // a SYN/ACK cannot tell more than 64 KB; the ACK of the first data will, in time
     if (this.rcvNxt <= 1 && promised > 2 * this.segLen) return false
     const unit = 1 << scale
+    if (this.maxWindow < unit) return this.isShut && window > 0
     const offer = Math.min(window, 65_535 * unit)
     const gain = offer - promised
     if (Math.floor(offer / unit) * unit <= promised || gain < Math.min(this.segLen, this.maxWindow / 2)) return false
