@@ -3,7 +3,7 @@ import { VNET_HDR_LEN } from '../base/rings.js'
 import { type Micros, US_PER_MS } from '../base/time.js'
 import { JOIN_ACCEPTED } from '../mptcp/connection.js'
 import type { SynHolder } from '../mptcp/env.js'
-import { giveCookie } from '../mptcp/fast-open.js'
+import { besideCookie, giveCookie } from '../mptcp/fast-open.js'
 import { capableFlags, refusalOfSyn } from '../mptcp/handshake.js'
 import { FB_NONE } from '../mptcp/fallback.js'
 import type { TcpConfig } from '../tcp/config.js'
@@ -11,7 +11,7 @@ import type { TcpEndpoint } from '../tcp/endpoint.js'
 import type { SegmentSink, SegmentSource, TcpExtension } from '../tcp/extension.js'
 import { FastOpenKeys } from '../tcp/fast-open.js'
 import { HalfOpen } from '../tcp/half-open.js'
-import { type Negotiated, type OfferedOptions, writeSynOptions } from '../tcp/handshake.js'
+import { type Negotiated, writeSynOptions } from '../tcp/handshake.js'
 import { CAPABLE_CHECKSUM, HAS_CAPABLE, HAS_JOIN, MPTCP_VERSION, RST_MPTCP_ERROR } from '../wire/mptcp-options.js'
 import { writeCapable } from '../wire/mptcp-writers.js'
 import { PROTO_TCP, writeIpHeader } from '../wire/ip.js'
@@ -144,18 +144,11 @@ export class Acceptor {
     const gate = listener.terms.fastOpen
     const isFast = gate?.admit(pkt, opts, counters, now) === true
     const cookie = gate?.cookie ?? null
-    const offered = cookie === null ? opts : this.besideCookie(opts)
+    const offered = cookie === null ? opts : besideCookie(config.mptcp, opts)
     const stream = new MptcpStream(engine, port, listener)
     stream.accept(new HalfOpen(tcp, tuple, pkt, offered, now), opts.mptcp, null, now)
     if (cookie !== null) giveCookie(stream.conn, cookie)
     if (isFast) stream.openFast(pkt, now)
-  }
-
-  /** RFC 8684 appendix B.1: MP_CAPABLE, a cookie and timestamps do not fit into one SYN/ACK. As in Linux it is timestamps that go. */
-  private besideCookie(opts: TcpOptions): OfferedOptions {
-    const isCapable = this.engine.config.mptcp.isEnabled && refusalOfSyn(opts.mptcp) === FB_NONE
-    const { mss, wscale, tsVal, sackPermitted } = opts
-    return isCapable ? { mss, wscale, hasTs: false, tsVal, sackPermitted } : opts
   }
 
   /** Answers a SYN from what it says itself; nothing is kept. */

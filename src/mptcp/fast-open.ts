@@ -1,8 +1,12 @@
 import type { Micros } from '../base/time.js'
 import { openFast } from '../tcp/opening.js'
+import type { OfferedOptions } from '../tcp/handshake.js'
 import type { Packet } from '../wire/packet.js'
+import type { TcpOptions } from '../wire/tcp-options.js'
 import type { MptcpConnection } from './connection.js'
+import type { MptcpConfig } from './env.js'
 import { FB_NONE } from './fallback.js'
+import { refusalOfSyn } from './handshake.js'
 
 /**
  * Server Fast Open: the SYN that `c` was opened for a moment ago showed a valid cookie (RFC 7413 §4.2.2). Its data is in the receive queue
@@ -17,6 +21,16 @@ export function takeFastOpen(c: MptcpConnection, syn: Packet, now: Micros): void
   s.peerFastOpenLen = taken
   c.rx.shift = taken
   if (c.cfg.isAnswerEarly) c.snd.edge = syn.window
+}
+
+/**
+ * What of a SYN's offer can be agreed to in a SYN/ACK with a cookie: MP_CAPABLE, a cookie and timestamps do not fit into one (RFC 8684
+ * appendix B.1). As in Linux it is timestamps that go.
+ */
+export function besideCookie(cfg: MptcpConfig, opts: TcpOptions): OfferedOptions {
+  const isCapable = cfg.isEnabled && refusalOfSyn(opts.mptcp) === FB_NONE
+  const { mss, wscale, tsVal, sackPermitted } = opts
+  return isCapable ? { mss, wscale, hasTs: false, tsVal, sackPermitted } : opts
 }
 
 /** The SYN/ACK that `c` is about to send gives the peer this cookie. */

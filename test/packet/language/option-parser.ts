@@ -1,4 +1,5 @@
 import { Unsupported } from '../errors.js'
+import { isCookieName } from '../stack/fast-open.js'
 import type { DataSeq, KeyRef, MptcpSpec, OptionSpec } from './ast.js'
 import type { Cursor } from './cursor.js'
 
@@ -33,6 +34,7 @@ export function parseTcpOption(cursor: Cursor): OptionSpec {
 
 function cookieOf(cursor: Cursor): string {
   const { text, line } = cursor.next()
+  if (isCookieName(text)) return text
   if (!/^(?:[0-9a-fA-F]{2})+$/.test(text)) throw new Unsupported(line, `cookie ${text}`)
   return text.toLowerCase()
 }

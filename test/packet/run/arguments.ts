@@ -44,6 +44,7 @@ export const CONSTANTS: Readonly<Record<string, number>> = {
   MSG_NOSIGNAL: 0x4000,
   MSG_MORE: 0x8000,
   MSG_ZEROCOPY: 0x4000000,
+  MSG_FASTOPEN: 0x20000000,
   POLLIN: 1,
   POLLOUT: 4,
   POLLERR: 8,

@@ -40,9 +40,9 @@ export function checkCall(spec: CallSpec, line: number): void {
 
 const NO_CHECK = () => ''
 /** Message flags that are understood, of calls that send and of calls that receive. */
-const SEND_FLAGS = flagsOf('MSG_DONTWAIT MSG_NOSIGNAL MSG_MORE MSG_ZEROCOPY')
+const SEND_FLAGS = flagsOf('MSG_DONTWAIT MSG_NOSIGNAL MSG_MORE MSG_ZEROCOPY MSG_FASTOPEN')
 const RECEIVE_FLAGS = flagsOf('MSG_DONTWAIT MSG_NOSIGNAL MSG_PEEK MSG_TRUNC MSG_WAITALL')
-const [PEEK, MORE, DONTWAIT] = [flagsOf('MSG_PEEK'), flagsOf('MSG_MORE'), flagsOf('MSG_DONTWAIT')]
+const [PEEK, MORE, DONTWAIT, FASTOPEN] = [flagsOf('MSG_PEEK'), flagsOf('MSG_MORE'), flagsOf('MSG_DONTWAIT'), flagsOf('MSG_FASTOPEN')]
 const O_NONBLOCK = CONSTANTS.O_NONBLOCK as number
 
 /** Descriptors of a run and the system calls on them. */
@@ -106,7 +106,7 @@ export class Calls {
       case 'bind':
         return call(() => done(s.bind(args.port(1))))
       case 'listen':
-        return call(() => done(s.listen()))
+        return call(() => done(s.listen(args.int(1))))
       case 'accept':
       case 'accept4':
         return call(() => s.accept())
@@ -177,15 +177,23 @@ export class Calls {
   private send(s: Socket, len: number, flags: number): Call {
     const isMore = (flags & MORE) !== 0
     const mayBlock = !s.isNonBlocking && (flags & DONTWAIT) === 0
+    const isOpening = s.conn === null && ((flags & FASTOPEN) !== 0 || s.isDeferred)
     let taken = 0
+    let isFirst = isOpening
     return {
       attempt: () => {
+        if (isFirst) {
+          isFirst = false
+          taken = s.openFast(len)
+          if (taken > 0 && (taken === len || !mayBlock)) return mayBlock ? BLOCKED : taken
+        }
+        if (isOpening && s.isConnecting) return BLOCKED
         const n = s.write(len - taken, isMore)
         if (n === BLOCKED) return taken > 0 && !mayBlock ? taken : BLOCKED
         taken += n
         return taken === len || !mayBlock ? taken : BLOCKED
       },
-      wouldBlock: mayBlock ? null : 'EAGAIN',
+      wouldBlock: mayBlock ? null : isOpening ? 'EINPROGRESS' : 'EAGAIN',
       check: NO_CHECK,
     }
   }

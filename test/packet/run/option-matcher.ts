@@ -3,6 +3,7 @@ import { readI32, readU16 } from '../../../src/base/bytes.js'
 import * as mp from '../../../src/wire/mptcp-options.js'
 import * as opt from '../../../src/wire/tcp-options.js'
 import type { DataSeq, KeyRef, MptcpSpec, OptionSpec } from '../language/ast.js'
+import { cookieBytes } from '../stack/fast-open.js'
 import { type Flow, Keys } from './flow.js'
 import { addressHmac } from './option-writer.js'
 import { parseAddress } from '../../../src/config/address-text.js'
@@ -111,7 +112,10 @@ function matchOne(spec: OptionSpec, mem: Uint8Array, live: LiveOption, ctx: Opti
       return !ctx.isStrict || readI32(mem, at + 6) === (spec.ecr | 0) ? '' : `timestamp echo ${readI32(mem, at + 6) >>> 0}`
     }
     case 'FO':
-      return is(opt.OPT_FAST_OPEN, Buffer.from(mem.subarray(at + 2, at + len)).toString('hex') === spec.cookie)
+      return is(
+        opt.OPT_FAST_OPEN,
+        Buffer.from(mem.subarray(at + 2, at + len)).equals(cookieBytes(spec.cookie, ctx.flow.remote, ctx.flow.local)),
+      )
   }
   if (kind !== mp.OPT_MPTCP) return `option ${spec.kind}`
   const m = new mp.MptcpOptions()

@@ -6,6 +6,7 @@ import * as mp from '../../../src/wire/mptcp-options.js'
 import * as opt from '../../../src/wire/tcp-options.js'
 import { Unsupported } from '../errors.js'
 import type { DataSeq, MptcpSpec, OptionSpec } from '../language/ast.js'
+import { cookieBytes } from '../stack/fast-open.js'
 import { type Flow, Keys } from './flow.js'
 
 /** RFC 6824 §3.3.8: with the id of the subflow that is meant. */
@@ -69,7 +70,7 @@ export class OptionWriter {
       case 'TS':
         return opt.writeBareTimestamps(mem, at, o.val | 0, hasAck ? this.flow.stampOnWire(o.ecr, this.isScaled, this.line) : o.ecr | 0)
       case 'FO': {
-        const cookie = Buffer.from(o.cookie, 'hex')
+        const cookie = cookieBytes(o.cookie, this.flow.remote, this.flow.local)
         return opt.writeFastOpen(mem, at, cookie, 0, cookie.length)
       }
     }

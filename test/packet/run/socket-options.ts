@@ -12,8 +12,19 @@ export function setsockopt(s: Socket, args: Arguments, line: number): number {
     s.linger = args.value(args.field(value, 'onoff')) === 0 ? null : args.value(args.field(value, 'linger'))
   } else if (name === 'TCP_CONGESTION') {
     if (value.kind !== 'string' || !s.setCongestion(value.text)) throw new Unsupported(line, 'congestion control of another name')
+  } else if (name === 'TCP_FASTOPEN_KEY') {
+    if (value.kind !== 'string') throw new Unsupported(line, 'a key that is no string')
+    s.setFastOpenKey(bytesOf(value.text).subarray(0, args.int(4)))
   } else if (!s.setOption(name, args.single(3))) throw new Unsupported(line, `socket option ${args.word(1)} ${name}`)
   return 0
+}
+
+/** What a string of C stands for: `\\xa1` is one byte. */
+function bytesOf(text: string): Uint8Array {
+  return Buffer.from(
+    text.replace(/\\x([0-9a-fA-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))),
+    'latin1',
+  )
 }
 
 /** `getsockopt`, whose value is compared with the one that the script shows. */

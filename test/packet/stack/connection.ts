@@ -6,7 +6,9 @@ import { C_CLOSED, C_DONE, C_ESTABLISHED, MptcpConnection } from '../../../src/m
 import type { MptcpConfig } from '../../../src/mptcp/env.js'
 import type { TcpConfig } from '../../../src/tcp/config.js'
 import { TcpEndpoint } from '../../../src/tcp/endpoint.js'
+import { besideCookie, giveCookie, takeFastOpen } from '../../../src/mptcp/fast-open.js'
 import { HalfOpen } from '../../../src/tcp/half-open.js'
+import { openFast } from '../../../src/tcp/opening.js'
 import { path as makePath } from '../../../src/pathmgr/path.js'
 import * as st from '../../../src/tcp/state.js'
 import type { Packet } from '../../../src/wire/packet.js'
@@ -23,6 +25,13 @@ export abstract class Connection implements Actor {
   readonly in: StreamQueue
   isEstablished = false
   isClosed = false
+  /** By Fast Open: it may be used before it is established. */
+  isFastOpen = false
+  /** All data of the SYN, ours or the peer's, was taken. */
+  isSynDataTaken = false
+  /** Bytes that our SYN had. */
+  private synLen = 0
+  onClosed: () => void = () => {}
   /** The application has it in hand: opened by it, or accepted. */
   isAccepted = false
   cause: st.CloseCause = st.CAUSE_NONE
@@ -31,6 +40,14 @@ export abstract class Connection implements Actor {
   onEstablished: () => void = () => {}
   /** The endpoint exists. */
   onBegun: () => void = () => {}
+  /** May be written to. */
+  get isOpen(): boolean {
+    return this.isEstablished || this.isFastOpen
+  }
+
+  /** Fast Open cookie of the peer's SYN/ACK, null: none. */
+  abstract get cookie(): Uint8Array | null
+
   /** Of this connection alone, so that `setsockopt` can change it. */
   protected cfg: { -readonly [K in keyof TcpConfig]: TcpConfig[K] }
 
@@ -81,7 +98,7 @@ export abstract class Connection implements Actor {
   /** Whether a writer may go on: Linux wants a third of the buffer free, and little that was not sent. */
   isWritable(notSentMax: number): boolean {
     const free = this.out.edge() - this.out.readyEnd
-    return this.isEstablished && free > 0 && 2 * free >= this.out.readyEnd - this.out.base && 2 * this.notSent < notSentMax
+    return this.isOpen && free > 0 && 2 * free >= this.out.readyEnd - this.out.base && 2 * this.notSent < notSentMax
   }
 
   /** Bytes that were written and not sent. */
@@ -136,7 +153,19 @@ export abstract class Connection implements Actor {
   protected establish(): void {
     if (this.isEstablished) return
     this.isEstablished = true
+    if (this.synLen > 0) this.isSynDataTaken = this.endpoint.bytesAcked >= this.synLen
     this.onEstablished()
+  }
+
+  protected noteSyn(ep: TcpEndpoint | undefined): void {
+    if (ep?.hs != null && ep.hs.fastOpenLen > 0) this.synLen = ep.hs.fastOpenLen
+  }
+
+  protected close(cause: st.CloseCause): void {
+    if (this.isClosed) return
+    this.isClosed = true
+    this.cause = cause
+    this.onClosed()
   }
 }
 
@@ -149,16 +178,25 @@ export class PlainConnection extends Connection {
     this.flow = new ScriptFlow(this.out, this.in)
   }
 
-  connect(tuple: Tuple, cookie: Uint8Array | null): void {
+  /** @param mss of a server whose cookie is known, 0 */
+  connect(tuple: Tuple, cookie: Uint8Array | null, mss: number): void {
     const ep = new TcpEndpoint(this.cfg, tuple, this.world.host.rng(), this.flow, this.flow, this.flow)
-    ep.connect(this.world.now, cookie)
+    ep.connect(this.world.now, cookie, mss)
     this.adopt(ep)
   }
 
-  accept(tuple: Tuple, syn: Packet, opts: TcpOptions): void {
+  /** @param cookie for the SYN/ACK, null: none. Then `isFastOpen` says whether the SYN's data is taken */
+  accept(tuple: Tuple, syn: Packet, opts: TcpOptions, cookie: Uint8Array | null): void {
     const now = this.world.now
     const half = new HalfOpen(this.cfg, tuple, syn, opts, now)
-    this.adopt(half.accept(this.cfg, this.world.host.rng(), this.flow, this.flow, this.flow, now))
+    const ep = half.accept(this.cfg, this.world.host.rng(), this.flow, this.flow, this.flow, now)
+    if (ep.hs !== null) ep.hs.fastOpenCookie = cookie
+    this.adopt(ep)
+    if (this.isFastOpen) this.isSynDataTaken = openFast(ep, syn, now) > 0
+  }
+
+  override get cookie(): Uint8Array | null {
+    return this.flow.cookie
   }
 
   private adopt(ep: TcpEndpoint): void {
@@ -198,17 +236,17 @@ export class PlainConnection extends Connection {
   }
 
   pump(tx: TxRing, now: Micros): boolean {
-    while (this.ep.pollTransmit(tx, now)) if (tx.count === tx.slots) return true
+    while (this.ep.pollTransmit(tx, now)) {
+      this.noteSyn(this.ep)
+      if (tx.count === tx.slots) return true
+    }
     return false
   }
 
   settle(): void {
     const events = this.ep.takeEvents()
     if ((events & st.EV_ESTABLISHED) !== 0) this.establish()
-    if ((events & st.EV_CLOSED) !== 0) {
-      this.isClosed = true
-      this.cause = this.ep.cause
-    }
+    if ((events & st.EV_CLOSED) !== 0) this.close(this.ep.cause)
     this.watch()
     this.checkOrphan()
     if (this.ep.isDone) {
@@ -242,19 +280,28 @@ export class MultipathConnection extends Connection {
     this.config = { ...side.config, tcp: this.cfg }
   }
 
-  connect(tuple: Tuple): void {
+  connect(tuple: Tuple, cookie: Uint8Array | null, mss: number): void {
     this.isAccepted = true
     this.open(() => {
       const conn = new MptcpConnection(this.side, this.config, this.out, this.in)
       this.side.sockets.set(conn, this)
-      conn.connect(makePath({ label: 'script' }), tuple, this.world.now)
+      conn.connect(makePath({ label: 'script' }), tuple, this.world.now, this.config.capableTries, cookie, mss)
       return conn
     })
   }
 
-  accept(tuple: Tuple, syn: Packet, opts: TcpOptions): void {
-    const half = new HalfOpen(this.cfg, tuple, syn, opts, this.world.now)
-    this.open(() => MptcpConnection.accept(this.side, this.config, this.out, this.in, half, opts.mptcp, this.world.now))
+  accept(tuple: Tuple, syn: Packet, opts: TcpOptions, cookie: Uint8Array | null): void {
+    const { now } = this.world
+    const half = new HalfOpen(this.cfg, tuple, syn, cookie === null ? opts : besideCookie(this.config, opts), now)
+    this.open(() => MptcpConnection.accept(this.side, this.config, this.out, this.in, half, opts.mptcp, now))
+    if (cookie !== null) giveCookie(this.conn, cookie)
+    if (!this.isFastOpen) return
+    takeFastOpen(this.conn, syn, now)
+    this.isSynDataTaken = this.in.ready > 0
+  }
+
+  override get cookie(): Uint8Array | null {
+    return this.conn.fastOpenCookie
   }
 
   private open(make: () => MptcpConnection): void {
@@ -285,16 +332,15 @@ export class MultipathConnection extends Connection {
   pump(tx: TxRing, now: Micros): boolean {
     // Linux: a connection that waits for accept() is told nothing of addresses
     if (this.isAccepted) this.side.paths.look(this.conn, now)
-    return this.conn.pump(tx, now)
+    const hasMore = this.conn.pump(tx, now)
+    this.noteSyn(this.conn.subflows[0]?.ep)
+    return hasMore
   }
 
   settle(): void {
     const events = this.conn.takeEvents()
     if ((events & C_ESTABLISHED) !== 0) this.establish()
-    if ((events & C_CLOSED) !== 0) {
-      this.isClosed = true
-      this.cause = this.conn.cause
-    }
+    if ((events & C_CLOSED) !== 0) this.close(this.conn.cause)
     this.watch()
     this.checkOrphan()
     if ((events & C_DONE) !== 0) {

@@ -1,6 +1,8 @@
 import { type Micros, NEVER } from '../../../src/base/time.js'
 import { PlainFlow } from '../../../src/tcp/plain.js'
-import type { Run, SeqOff } from '../../../src/tcp/extension.js'
+import type { OptionsVerdict, Run, SeqOff } from '../../../src/tcp/extension.js'
+import type { Packet } from '../../../src/wire/packet.js'
+import type { TcpOptions } from '../../../src/wire/tcp-options.js'
 
 /** Why a segment that is not full waits: TCP_CORK, or MSG_MORE of the last write. */
 export type Hold = 'none' | 'cork' | 'more'
@@ -13,6 +15,14 @@ export class ScriptFlow extends PlainFlow {
   /** The last write said that more follows: what leaves is not pushed. */
   private isUnpushed = false
   private releaseAt: Micros = NEVER
+
+  /** Fast Open cookie of the SYN/ACK, null: it had none. */
+  cookie: Uint8Array | null = null
+
+  override onOptions(pkt: Packet, opts: TcpOptions, segOff: SeqOff, ackOff: SeqOff, now: Micros): OptionsVerdict {
+    if (opts.fastOpenLen > 0) this.cookie = pkt.mem.slice(opts.fastOpenOff, opts.fastOpenOff + opts.fastOpenLen)
+    return super.onOptions(pkt, opts, segOff, ackOff, now)
+  }
 
   override keepalives(): number {
     return this.keepCount

@@ -6,6 +6,7 @@ import { cubic } from '../../../src/tcp/cc/cubic.js'
 import { newReno } from '../../../src/tcp/cc/newreno.js'
 import { type TcpConfig, tcpConfig } from '../../../src/tcp/config.js'
 import { type FileReader, readShell } from '../language/shell.js'
+import { FastOpen } from './fast-open.js'
 import { ScriptPaths } from './paths.js'
 
 const CONGESTION: Readonly<Record<string, TcpConfig['congestion']>> = { reno: newReno, cubic, bbr }
@@ -48,6 +49,8 @@ const SYSCTLS: Readonly<Record<string, Setter>> = {
     s.sendBuffer = Number(v.trim().split(/\s+/)[2])
     return true
   },
+  'net.ipv4.tcp_fastopen': (s, v) => s.fastOpen.setFlags(v),
+  'net.ipv4.tcp_fastopen_key': (s, v) => s.fastOpen.setKeys(v),
   'net.mptcp.enabled': (s, v) => s.mptcp({ isEnabled: isOn(v) }),
   'net.mptcp.checksum_enabled': (s, v) => s.mptcp({ checksum: isOn(v) }),
   'net.mptcp.allow_join_initial_addr_port': (s, v) => s.mptcp({ denyJoinInitial: !isOn(v) }),
@@ -68,6 +71,7 @@ export class Settings {
   private tcpValues: TcpConfig
   private mptcpValues: MptcpConfig
 
+  readonly fastOpen = new FastOpen()
   /** What `ip mptcp` sets. */
   readonly paths: ScriptPaths
 
@@ -105,7 +109,10 @@ export class Settings {
   /** A backquoted command: settings that we know act, everything else is noted. @param read files that it runs */
   command(text: string, read: FileReader): void {
     const { assignments, rest } = readShell(text, read)
-    for (const line of rest) if (!this.paths.command(line)) this.noted.push(line)
+    for (const line of rest) {
+      if (/^ip tcp_metrics flush\b/.test(line)) this.fastOpen.forget()
+      else if (!this.paths.command(line)) this.noted.push(line)
+    }
     for (const { name, value } of assignments) {
       if (SYSCTLS[name]?.(this, value) !== true) this.noted.push(`sysctl ${name}=${value}`)
     }

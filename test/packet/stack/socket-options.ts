@@ -85,6 +85,9 @@ const RULES: Readonly<Record<string, OptionRule>> = {
     },
   },
   TCP_INQ: FLAG,
+  TCP_FASTOPEN: { initial: 0, min: 0 },
+  TCP_FASTOPEN_CONNECT: FLAG,
+  TCP_FASTOPEN_NO_COOKIE: FLAG,
   TCP_LINGER2: { initial: 60 },
   IP_TTL: {
     initial: 64,

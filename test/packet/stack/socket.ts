@@ -1,5 +1,7 @@
 import type { IpAddress, Tuple } from '../../../src/base/address.js'
+import type { FastOpenGate } from '../../../src/engine/fast-open-gate.js'
 import type { TcpConfig } from '../../../src/tcp/config.js'
+import type { FastOpenKeys } from '../../../src/tcp/fast-open.js'
 import * as st from '../../../src/tcp/state.js'
 import { HAS_JOIN } from '../../../src/wire/mptcp-options.js'
 import type { Packet } from '../../../src/wire/packet.js'
@@ -7,6 +9,7 @@ import type { TcpOptions } from '../../../src/wire/tcp-options.js'
 import { type Connection, MultipathConnection, PlainConnection } from './connection.js'
 import { BLOCKED, CallError } from './errno.js'
 import type { MptcpSide } from './mptcp-side.js'
+import { COOKIE_REQUEST, keysOfBytes } from './fast-open.js'
 import { congestionOf, type Settings } from './settings.js'
 import { SocketOptions } from './socket-options.js'
 import type { PortOwner, World } from './world.js'
@@ -31,6 +34,9 @@ export interface Stack {
 const RCVBUF_MIN = 2304
 const SNDBUF_MIN = 4608
 const DEFAULT_MSS = 536
+
+/** Of a SYN with data: room for all options (Linux MAX_TCP_OPTION_SPACE). */
+const OPTION_SPACE = 40
 
 /** poll(2). */
 export const POLLIN = 1
@@ -58,7 +64,12 @@ export class Socket implements PortOwner {
   private congestion: Partial<TcpConfig> = {}
   /** SO_LINGER: null: off; else seconds. */
   linger: number | null = null
-  fastOpenCookie: Uint8Array | null = null
+  /** TCP_FASTOPEN_KEY, null: the keys that all listeners share. */
+  private fastOpenKeys: FastOpenKeys | null = null
+  private gate: FastOpenGate | null = null
+  private backlogMax = 0
+  /** TCP_FASTOPEN_CONNECT: `connect` has succeeded, and the SYN leaves with the first bytes that are written. */
+  isDeferred = false
   conn: Connection | null = null
   private port = 0
   private isListening = false
@@ -84,8 +95,9 @@ export class Socket implements PortOwner {
     this.port = port > 0 ? port : this.stack.network.bindPort
   }
 
-  listen(): void {
+  listen(backlog: number): void {
     if (this.port === 0) this.bind(0)
+    this.backlogMax = backlog
     this.isListening = true
     this.stack.world.ports.set(this.port, this)
   }
@@ -103,13 +115,48 @@ export class Socket implements PortOwner {
 
   onSyn(syn: Packet, opts: TcpOptions, tuple: Tuple, now: number): boolean {
     if (this.isMptcp && (opts.mptcp.present & HAS_JOIN) !== 0) return this.stack.side.onSyn(syn, opts, tuple, now)
+    const { fastOpen } = this.stack.settings
     const conn = this.newConnection()
-    conn.onEstablished = () => {
+    const gate = this.fastOpenGate()
+    let cookie: Uint8Array | null = null
+    if (gate !== null && (fastOpen.isServerWithoutCookie || this.options.get('TCP_FASTOPEN_NO_COOKIE') > 0)) {
+      conn.isFastOpen = syn.payLen > 0 || opts.fastOpenLen >= 0
+      if (conn.isFastOpen) gate.pending++
+    } else if (gate !== null) {
+      conn.isFastOpen = gate.admit(syn, opts, fastOpen.counted, now)
+      cookie = gate.cookie
+    }
+    const arrive = (): void => {
       this.backlog.push(conn)
       this.arrivals++
     }
-    conn.accept(tuple, syn, opts)
+    conn.onEstablished = () => {
+      if (conn.isFastOpen) gate?.onSettled()
+      else arrive()
+    }
+    conn.onClosed = () => {
+      if (!conn.isFastOpen || conn.isEstablished) return
+      if (conn.cause === st.CAUSE_RESET) gate?.onReset(this.stack.world.now)
+      else gate?.onSettled()
+    }
+    conn.accept(tuple, syn, opts, cookie)
+    if (conn.isFastOpen) arrive()
     return true
+  }
+
+  private fastOpenGate(): FastOpenGate | null {
+    if (this.gate === null) {
+      this.gate = this.stack.settings.fastOpen.gate(this.options.get('TCP_FASTOPEN'), this.backlogMax, this.fastOpenKeys)
+    }
+    return this.gate
+  }
+
+  /** TCP_FASTOPEN_KEY. @throws CallError */
+  setFastOpenKey(bytes: Uint8Array): void {
+    const keys = keysOfBytes(bytes)
+    if (keys === null) throw new CallError('EINVAL')
+    this.fastOpenKeys = keys
+    if (this.gate !== null) this.gate.keys = keys
   }
 
   accept(): Socket | typeof BLOCKED {
@@ -124,7 +171,15 @@ export class Socket implements PortOwner {
   }
 
   connect(): 0 | typeof BLOCKED {
-    if (this.conn === null) this.open()
+    if (this.conn === null) {
+      const isFast = this.options.get('TCP_FASTOPEN_CONNECT') > 0 && this.stack.settings.fastOpen.isClient
+      if (isFast && this.stack.settings.fastOpen.known(this.stack.network.remote) !== null) {
+        this.isDeferred = true
+        this.isConnectReported = true
+        return 0
+      }
+      this.open(isFast ? COOKIE_REQUEST : null)
+    }
     const conn = this.conn as Connection
     if (conn.isEstablished) {
       if (this.isConnectReported) throw new CallError('EISCONN')
@@ -136,8 +191,29 @@ export class Socket implements PortOwner {
     return BLOCKED
   }
 
-  /** The SYN leaves in the turn that follows. */
-  open(): void {
+  /**
+   * The SYN of a Fast Open: with as many of the `n` bytes as it has room for when the cookie is known, else it asks for one.
+   * @returns how many those were @throws CallError
+   */
+  openFast(n: number): number {
+    const { fastOpen } = this.stack.settings
+    if (!fastOpen.isClient) throw new CallError('EOPNOTSUPP')
+    const { network } = this.stack
+    this.isDeferred = false
+    const known = fastOpen.known(network.remote)
+    if (known === null) {
+      this.open(COOKIE_REQUEST)
+      return 0
+    }
+    const { mss4, mss6 } = this.stack.settings.tcpConfig
+    const room = Math.min(network.local.isV4 ? mss4 : mss6, known.mss) - OPTION_SPACE
+    const len = Math.min(n, room)
+    this.open(known.cookie, known.mss, len)
+    return len
+  }
+
+  /** The SYN leaves in the turn that follows. @param cookie, mss as `TcpEndpoint.connect` takes them. @param len bytes for it */
+  private open(cookie: Uint8Array | null, mss = 0, len = 0): void {
     const { world, network } = this.stack
     const conn = this.newConnection()
     const tuple = {
@@ -147,8 +223,11 @@ export class Socket implements PortOwner {
       remotePort: network.connectPort,
     }
     this.conn = conn
-    if (conn instanceof MultipathConnection) conn.connect(tuple)
-    else conn.connect(tuple, this.fastOpenCookie)
+    conn.onEstablished = () => {
+      if (conn.cookie !== null) this.stack.settings.fastOpen.remember(network.remote, conn.cookie, conn.endpoint.peerMss)
+    }
+    if (len > 0) conn.out.append(new Uint8Array(len), 0, len)
+    conn.connect(tuple, cookie, mss)
   }
 
   get isConnecting(): boolean {
@@ -162,7 +241,7 @@ export class Socket implements PortOwner {
     this.throwError()
     if (this.isWriteShut || conn.isClosed) throw new CallError('EPIPE')
     if (n === 0) return 0
-    if (!conn.isEstablished) return BLOCKED
+    if (!conn.isOpen) return BLOCKED
     const taken = conn.out.append(new Uint8Array(n), 0, n)
     if (taken === 0) return BLOCKED
     conn.onWrite(isMore)
@@ -186,7 +265,7 @@ export class Socket implements PortOwner {
   shutdown(how: number): void {
     const conn = this.conn
     if (conn === null || conn.isClosed) throw new CallError('ENOTCONN')
-    if (!conn.isEstablished) {
+    if (!conn.isOpen) {
       conn.abort() // Linux: ends the attempt
       return
     }
@@ -207,7 +286,7 @@ export class Socket implements PortOwner {
     const conn = this.conn
     if (conn === null || conn.isClosed) return
     // RFC 2525 §2.17: bytes that nobody read are lost, and the peer learns so
-    if (!conn.isEstablished || this.linger === 0 || conn.in.ready > 0) conn.abort()
+    if (!conn.isOpen || this.linger === 0 || conn.in.ready > 0) conn.abort()
     else {
       conn.isOrphan = true
       this.endOutput(conn)

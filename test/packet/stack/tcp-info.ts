@@ -29,6 +29,7 @@ export const INFO_CONSTANTS: Readonly<Record<string, number>> = {
   TCPI_OPT_SACK: 2,
   TCPI_OPT_WSCALE: 4,
   TCPI_OPT_ECN: 8,
+  TCPI_OPT_SYN_DATA: 32,
 }
 
 function caState(ep: TcpEndpoint): number {
@@ -55,7 +56,8 @@ const FIELDS: Readonly<Record<string, (ep: TcpEndpoint, conn: Connection) => num
   tcpi_rwnd_limited: (_, conn) => conn.windowLimitedUs,
   tcpi_segs_out: (ep) => ep.segsOut,
   tcpi_backoff: (ep) => ep.snd.rtt.backoff,
-  tcpi_options: (ep) => (ep.hasTimestamps ? 1 : 0) | (ep.isSackOk ? 2 : 0) | (ep.sndWscale + ep.rcvWscale > 0 ? 4 : 0),
+  tcpi_options: (ep, conn) =>
+    (ep.hasTimestamps ? 1 : 0) | (ep.isSackOk ? 2 : 0) | (ep.sndWscale + ep.rcvWscale > 0 ? 4 : 0) | (conn.isSynDataTaken ? 32 : 0),
   tcpi_snd_wscale: (ep) => ep.sndWscale,
   tcpi_rcv_wscale: (ep) => ep.rcvWscale,
   tcpi_rto: (ep) => ep.rtoUs(),
