@@ -13,7 +13,7 @@ const REQUEST = new Uint8Array(0)
 interface Entry {
   /** null: none, or it proved useless. */
   cookie: Uint8Array | null
-  /** The server's MSS when it gave the cookie. */
+  /** The server's MSS as last seen. */
   mss: number
   failures: number
   /** No Fast Open before. */
@@ -54,10 +54,9 @@ export class FastOpenCookies {
     const isTaken = conn.fastOpenTaken > 0
     const isRefused = used.length > 0 && conn.sendQueue.readyEnd > 0 && !isTaken
     const entry = this.byServer.get(key) ?? { cookie: null, mss: 0, failures: 0, until: 0 }
-    if (given !== null) {
-      entry.cookie = given
-      entry.mss = conn.subflows[0]?.ep.peerMss ?? 0
-    } else if (isRefused) entry.cookie = null
+    entry.mss = conn.subflows[0]?.ep.peerMss ?? 0
+    if (given !== null) entry.cookie = given
+    else if (isRefused) entry.cookie = null
     if (isTaken || given !== null) entry.failures = 0
     else if (isRefused || used.length === 0) {
       entry.until = now + Math.min(MAX_US, FIRST_US * 2 ** entry.failures)

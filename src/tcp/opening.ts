@@ -2,9 +2,10 @@ import type { TxRing } from '../base/rings.js'
 import { type Micros, NEVER, US_PER_MS, US_PER_S } from '../base/time.js'
 import type { Packet } from '../wire/packet.js'
 import { unwrap } from '../wire/seq.js'
-import { ACK, CWR, ECE, RST, SYN } from '../wire/tcp.js'
+import { ACK, CWR, ECE, FIN, RST, SYN } from '../wire/tcp.js'
 import type { TcpOptions } from '../wire/tcp-options.js'
 import { DUE_RST, ECN_OK, ONLY_SYNACK } from './bits.js'
+import { takeFin } from './close.js'
 import type { TcpEndpoint } from './endpoint.js'
 import { KIND_SYN, KIND_SYNACK, ON_CONTINUE, ON_RESET, Run, type SeqOff } from './extension.js'
 import { Handshake, negotiate, type Negotiated } from './handshake.js'
@@ -69,6 +70,9 @@ function onSynAck(ep: TcpEndpoint, pkt: Packet, opts: TcpOptions, ackOff: SeqOff
   const window = pkt.window // never scaled in a SYN
   ep.snd.updateWindow(0, window, ep.ext.peerEdge(ackOff, window))
   if (pkt.payLen > 0) ep.onPayload(pkt, 1, now)
+  // RFC 9293 §3.10.7.3: with a FIN in it, processing goes on as for any segment
+  if ((pkt.flags & FIN) !== 0) ep.rcv.noteFin(1 + pkt.payLen)
+  takeFin(ep, now)
   ep.ext.afterSegment(now)
 }
 

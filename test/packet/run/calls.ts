@@ -177,6 +177,15 @@ export class Calls {
   private send(s: Socket, len: number, flags: number): Call {
     const isMore = (flags & MORE) !== 0
     const mayBlock = !s.isNonBlocking && (flags & DONTWAIT) === 0
+    if ((flags & FASTOPEN) !== 0 && s.isConnecting) {
+      return {
+        attempt: () => {
+          throw new CallError('EALREADY')
+        },
+        wouldBlock: null,
+        check: NO_CHECK,
+      }
+    }
     const isOpening = s.conn === null && ((flags & FASTOPEN) !== 0 || s.isDeferred)
     let taken = 0
     let isFirst = isOpening
@@ -184,10 +193,11 @@ export class Calls {
       attempt: () => {
         if (isFirst) {
           isFirst = false
-          taken = s.openFast(len)
-          if (taken > 0 && (taken === len || !mayBlock)) return mayBlock ? BLOCKED : taken
+          taken = s.openFast(len, mayBlock)
+          if (taken > 0 && !mayBlock) return taken
         }
         if (isOpening && s.isConnecting) return BLOCKED
+        if (taken === len && len > 0) return s.opened(taken)
         const n = s.write(len - taken, isMore)
         if (n === BLOCKED) return taken > 0 && !mayBlock ? taken : BLOCKED
         taken += n

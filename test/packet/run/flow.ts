@@ -90,6 +90,7 @@ export class Flow {
   private scriptIrs: number | null = null
   /** A later SYN of the script's: if we answer it by one of ours, both sides count from there. */
   private reopening: { readonly script: number; readonly wire: number } | null = null
+  private isReopened = false
   /** Timestamps of ours by what the script calls them. */
   private readonly stamps = new Map<number, number>()
   private firstScriptStamp = 0
@@ -115,6 +116,7 @@ export class Flow {
       this.irs = this.reopening.wire
       this.scriptIrs = this.reopening.script
       this.reopening = null
+      this.isReopened = true
     }
     this.iss = wireSeq
     this.scriptIss = scriptSeq
@@ -133,8 +135,9 @@ export class Flow {
     return (seq - (this.iss ?? (isSyn ? seq : 0)) + (isSyn ? this.scriptIss : 0)) | 0
   }
 
-  toScriptRemote(seq: number): number {
-    return (seq - this.irs) | 0
+  /** @param isSyn of a SYN/ACK, which acknowledges from where the script put its SYN */
+  toScriptRemote(seq: number, isSyn = false): number {
+    return (seq - this.irs + (isSyn && !this.isReopened ? (this.scriptIrs ?? 0) : 0)) | 0
   }
 
   /** Our timestamp `wire` is called `script`. @returns by how many ticks the two have drifted apart since the first pair. */

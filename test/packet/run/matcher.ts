@@ -129,7 +129,7 @@ function firstDifference(
   if (flow.toScriptLocal(live.seq, isSyn) !== (spec.seq | 0)) return 'sequence number'
   if (live.len !== spec.len) return 'payload length'
   // without the flag the field means nothing, and is compared as it stands
-  const ack = (live.flags & ACK) === 0 ? live.ack : flow.toScriptRemote(live.ack)
+  const ack = (live.flags & ACK) === 0 ? live.ack : flow.toScriptRemote(live.ack, isSyn)
   if (spec.ack !== null && ack !== (spec.ack | 0)) return 'acknowledgment number'
   if (spec.window !== null && live.window !== spec.window) return 'window'
   if (spec.urgent !== live.urgent) return 'urgent pointer'

@@ -65,7 +65,7 @@ export function liveText(p: LivePacket, flow: Flow, keys: Keys, form: mp.OptionF
   const isSyn = (p.flags & 2) !== 0
   const seq = flow.toScriptLocal(p.seq, isSyn)
   let text = `${flagText(p.flags)} ${seq}:${seq + p.len}(${p.len})`
-  if ((p.flags & 16) !== 0) text += ` ack ${flow.toScriptRemote(p.ack)}`
+  if ((p.flags & 16) !== 0) text += ` ack ${flow.toScriptRemote(p.ack, (p.flags & 2) !== 0)}`
   text += ` win ${p.window}`
   if (p.urgent !== 0) text += ` urg ${p.urgent}`
   const options = liveOptions(p.mem, p.optOff, p.optLen).map((o) => liveOptionText(p.mem, o.kind, o.at, o.len, flow, keys, form))

@@ -29,8 +29,9 @@ export abstract class Connection implements Actor {
   isFastOpen = false
   /** All data of the SYN, ours or the peer's, was taken. */
   isSynDataTaken = false
-  /** Bytes that our SYN had. */
+  /** Bytes that our SYN had, and how many of them the SYN/ACK acknowledged. */
   private synLen = 0
+  synAcked = 0
   onClosed: () => void = () => {}
   /** The application has it in hand: opened by it, or accepted. */
   isAccepted = false
@@ -153,7 +154,8 @@ export abstract class Connection implements Actor {
   protected establish(): void {
     if (this.isEstablished) return
     this.isEstablished = true
-    if (this.synLen > 0) this.isSynDataTaken = this.endpoint.bytesAcked >= this.synLen
+    this.synAcked = Math.min(this.synLen, this.endpoint.bytesAcked)
+    if (this.synLen > 0) this.isSynDataTaken = this.synAcked === this.synLen
     this.onEstablished()
   }
 

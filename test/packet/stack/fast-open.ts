@@ -81,8 +81,9 @@ export class FastOpen {
     return this.servers.get(server.toString()) ?? null
   }
 
+  /** A SYN/ACK to a Fast Open. @param cookie the last one that is known; empty: none */
   remember(server: IpAddress, cookie: Uint8Array, mss: number): void {
-    this.servers.set(server.toString(), { cookie, mss })
+    if (cookie.length > 0) this.servers.set(server.toString(), { cookie, mss })
   }
 
   /** `ip tcp_metrics flush`. */

@@ -193,9 +193,10 @@ export class Socket implements PortOwner {
 
   /**
    * The SYN of a Fast Open: with as many of the `n` bytes as it has room for when the cookie is known, else it asks for one.
-   * @returns how many those were @throws CallError
+   * @param isBlocking the rest waits behind them
+   * @returns how many were taken @throws CallError
    */
-  openFast(n: number): number {
+  openFast(n: number, isBlocking: boolean): number {
     const { fastOpen } = this.stack.settings
     if (!fastOpen.isClient) throw new CallError('EOPNOTSUPP')
     const { network } = this.stack
@@ -206,10 +207,17 @@ export class Socket implements PortOwner {
       return 0
     }
     const { mss4, mss6 } = this.stack.settings.tcpConfig
-    const room = Math.min(network.local.isV4 ? mss4 : mss6, known.mss) - OPTION_SPACE
-    const len = Math.min(n, room)
+    const limit = this.options.get('TCP_MAXSEG') || Number.POSITIVE_INFINITY
+    const room = Math.min(network.local.isV4 ? mss4 : mss6, known.mss, limit) - OPTION_SPACE
+    const len = Math.min(n, isBlocking ? this.sendBuffer : room)
     this.open(known.cookie, known.mss, len)
     return len
+  }
+
+  /** What a blocking Fast Open returns in the end. @throws CallError */
+  opened(n: number): number {
+    this.throwError()
+    return n
   }
 
   /** The SYN leaves in the turn that follows. @param cookie, mss as `TcpEndpoint.connect` takes them. @param len bytes for it */
@@ -224,7 +232,7 @@ export class Socket implements PortOwner {
     }
     this.conn = conn
     conn.onEstablished = () => {
-      if (conn.cookie !== null) this.stack.settings.fastOpen.remember(network.remote, conn.cookie, conn.endpoint.peerMss)
+      if (cookie !== null) this.stack.settings.fastOpen.remember(network.remote, conn.cookie ?? cookie, conn.endpoint.peerMss)
     }
     if (len > 0) conn.out.append(new Uint8Array(len), 0, len)
     conn.connect(tuple, cookie, mss)
@@ -311,6 +319,7 @@ export class Socket implements PortOwner {
   /** Conditions of poll(2) that hold now. */
   poll(): number {
     const conn = this.conn
+    if (conn === null && this.isDeferred) return POLLOUT
     if (conn === null) return this.isListening ? (this.backlog.length > 0 ? POLLIN : 0) : POLLOUT | POLLHUP
     let events = 0
     const isEnded = conn.in.isFinReady() || this.isReadShut
@@ -354,6 +363,7 @@ export class Socket implements PortOwner {
         return true
     }
     if (!SocketOptions.isKnown(name)) return false
+    if (name === 'TCP_FASTOPEN_CONNECT' && !this.stack.settings.fastOpen.isClient) throw new CallError('EOPNOTSUPP')
     this.options.set(name, value, this.conn)
     return true
   }

@@ -50,7 +50,8 @@ const FIELDS: Readonly<Record<string, (ep: TcpEndpoint, conn: Connection) => num
   tcpi_reordering: () => DUP_THRESH, // it never adapts: RACK's window does instead
   tcpi_advmss: (ep) => (ep.tuple.local.isV4 ? ep.cfg.mss4 : ep.cfg.mss6) - (ep.hasTimestamps ? 12 : 0),
   tcpi_rcv_mss: (ep) => ep.rcv.segLen,
-  tcpi_delivered: (ep) => Math.ceil(((ep.snd.flight?.deliveredTotal ?? ep.sndUna) - 1) / ep.mss) + 1, // the SYN counts
+  // the SYN counts, with the data that it had
+  tcpi_delivered: (ep, conn) => Math.ceil(((ep.snd.flight?.deliveredTotal ?? ep.sndUna) - 1 - conn.synAcked) / ep.mss) + 1,
   tcpi_last_data_recv: (_, conn) => Math.floor((conn.world.now - conn.lastDataAt) / US_PER_MS),
   tcpi_busy_time: (_, conn) => conn.busyUs,
   tcpi_rwnd_limited: (_, conn) => conn.windowLimitedUs,

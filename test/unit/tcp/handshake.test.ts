@@ -34,6 +34,16 @@ t.test('rfc9293 3.5: passive open', (t) => {
   t.end()
 })
 
+t.test('rfc9293 3.10.7.3: data and FIN may come with the SYN/ACK', (t) => {
+  const d = new Dialogue(t)
+  d.connect()
+  d.take()
+  d.on('[SF.] 0+100 ack 1 win 5000 mss 1400 sackOK', '[.] 1 ack 102 win 65434')
+  d.received(100)
+  t.equal(d.ep.state, st.CLOSE_WAIT)
+  t.end()
+})
+
 t.test('rfc9293 3.5: data and FIN may come with the ACK that completes a passive open', (t) => {
   const d = new Dialogue(t)
   d.on('[S] 0 win 5000 mss 1400 sackOK', '[S.] 0 ack 1 win 65535 mss 1460 sackOK')
