@@ -331,7 +331,11 @@ export class TcpEndpoint {
   private onAck(pkt: Packet, opts: TcpOptions, segOff: SeqOff, ackOff: SeqOff, now: Micros): void {
     const snd = this.snd
     const una = snd.sndUna
-    if (ackOff < una) return
+    if (ackOff < una) {
+      // overtaken by another, but what it SACKs may be news
+      if (opts.sackCount > 0 && snd.flight !== null) snd.onAck(ackOff, opts, this.iss, false, -1, this.mss, this.isSackOk, this.ext, now)
+      return
+    }
     const window = (pkt.flags & SYN) === 0 ? pkt.window << this.sndWscale : pkt.window
     const edgeBefore = snd.sndEdge
     if (snd.updateWindow(segOff, window, this.ext.peerEdge(ackOff, window))) this.events |= st.EV_ACKED

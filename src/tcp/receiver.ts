@@ -121,6 +121,7 @@ export class Receiver {
     if (reorder !== null && reorder.ranges.count > 0) {
       // RFC 5681 §4.2: a segment that fills all or part of a gap is acknowledged at once
       this.ackNow = true
+      this.noteOverlap(reorder, end)
       const joined = reorder.ranges.firstEndFrom(this.rcvNxt)
       if (joined > this.rcvNxt) this.rcvNxt = joined
       reorder.ranges.removeBelow(this.rcvNxt)
@@ -132,6 +133,14 @@ export class Receiver {
       this.ackNow = true
     } else if (this.delackAt === NEVER) this.delackAt = now + delayUs
     return this.rcvNxt - before
+  }
+
+  /** New data up to `end` has come, and the first range lies in it: a part of it came twice (RFC 2883 §4.2). */
+  private noteOverlap(reorder: Reorder, end: SeqOff): void {
+    const start = reorder.ranges.startAt(0)
+    if (start >= end) return
+    reorder.dupLeft = start
+    reorder.dupRight = Math.min(end, reorder.ranges.endAt(0))
   }
 
   /** The peer's FIN stands at `at`. The first one counts, unless bytes beyond it have arrived: then it is nonsense. */
@@ -151,11 +160,13 @@ export class Receiver {
   private keepOutOfOrder(from: SeqOff, to: SeqOff): void {
     if (this.reorder === null) this.reorder = new Reorder()
     const r = this.reorder
-    const added = r.ranges.add(from, to)
-    if (added === 0) {
-      r.dupLeft = from
-      r.dupRight = to
+    // the first part of it that is here already (RFC 2883 §4.2)
+    const i = r.ranges.find(from)
+    if (i < r.ranges.count && r.ranges.startAt(i) < to) {
+      r.dupLeft = Math.max(from, r.ranges.startAt(i))
+      r.dupRight = Math.min(to, r.ranges.endAt(i))
     }
+    const added = r.ranges.add(from, to)
     if (added >= 0) r.touch(from)
     this.ackNow = true
   }

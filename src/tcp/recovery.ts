@@ -152,11 +152,12 @@ export class Recovery {
    * Whether the ACK proves that the retransmissions of this recovery were needless. `echoMs` echoes our clock (-1: no timestamps);
    * RFC 3522 §3.2: an ACK for retransmitted data that echoes a time before the retransmission answers the original.
    */
-  isSpurious(report: AckReport, echoMs: number): boolean {
+  isSpurious(report: AckReport, echoMs: number, una: SeqOff): boolean {
     if (!this.mayUndo || this.retransAt < 0) return false
     if (report.dsackLen > 0) {
       this.undoBytes -= report.dsackLen
-      if (this.undoBytes <= 0 && this.isOpen) return true // every retransmission arrived twice (RFC 3708)
+      // every retransmission arrived twice (RFC 3708)
+      if (this.undoBytes <= 0 && (this.isOpen || una >= this.recoverAt)) return true
     }
     // what an earlier recovery repeated, and this one did not, says nothing about this one
     if (this.isOpen || report.acked === 0 || report.resentAt < this.retransAt) return false

@@ -257,7 +257,7 @@ export class Sender {
   }
 
   /**
-   * An acceptable ACK of everything below `ackOff` (sndUna <= ackOff <= sndNxt), with its SACK blocks.
+   * An acceptable ACK of everything below `ackOff` (<= sndNxt), with its SACK blocks; of one that others have overtaken only these count.
    * `isDup`: same ACK, no data, no window change (RFC 5681 §2). `echoMs`: millisecond clock that the ACK's timestamp echoes, or -1.
    * `hasSack`: the SYNs agreed on SACK.
    * @returns bytes newly acknowledged.
@@ -281,7 +281,7 @@ export class Sender {
     const recovery = flight.recovery
     const flightBefore = flight.end - flight.start
     const pipeBefore = flight.pipe
-    const acked = ackOff - this.sndUna
+    const acked = Math.max(0, ackOff - this.sndUna)
     report.reset(now, echoMs, this.rtt.minUs)
     if (recovery.isFrto) report.originalBelow = recovery.recoverAt
     if (acked > 0) {
@@ -291,14 +291,14 @@ export class Sender {
       recovery.dupAcks = 0
     } else if (isDup) recovery.dupAcks++
     if (!hasSack) this.countBlind(flight, acked, isDup, mss)
-    if (opts.sackCount > 0) this.takeSack(flight, opts, iss)
+    if (opts.sackCount > 0) this.takeSack(flight, opts, iss, ackOff)
     this.takeRtt(echoMs, now)
     flight.rate(report)
     if (report.isReordered) this.reorder = withReorderingSeen(this.reorder)
     if (report.dsackLen > 0) this.reorder = recovery.onDsack(this.reorder, this.sndUna, this.sndNxt)
 
     const wasFrto = recovery.isFrto
-    if (recovery.isSpurious(report, echoMs) || recovery.isFrtoSpurious(report, echoMs, this.sndUna, this.sndNxt, isDup))
+    if (recovery.isSpurious(report, echoMs, this.sndUna) || recovery.isFrtoSpurious(report, echoMs, this.sndUna, this.sndNxt, isDup))
       recovery.undo(flight, this.cc, now)
     // RFC 5682 §2.1 step 3a: three segments. Without SACK the two new ones stay in flight until what is lost was repeated
     else if (wasFrto && !recovery.isFrto && isDup && this.sndNxt > recovery.recoverAt) this.cc.cwnd = Math.max(this.cc.cwnd, 3 * mss)
@@ -427,11 +427,11 @@ export class Sender {
     }
   }
 
-  private takeSack(flight: Flight, opts: TcpOptions, iss: number): void {
+  private takeSack(flight: Flight, opts: TcpOptions, iss: number, ackOff: SeqOff): void {
     for (let i = 0; i < opts.sackCount; i++) {
       const left = unwrap(this.sndUna, iss, opts.sackLeft[i] as number)
       const right = unwrap(this.sndUna, iss, opts.sackRight[i] as number)
-      if (i === 0 && this.isDsack(opts, iss, left, right)) {
+      if (i === 0 && this.isDsack(opts, iss, left, right, ackOff)) {
         report.dsackLen = right - left
         continue
       }
@@ -441,9 +441,9 @@ export class Sender {
   }
 
   /** RFC 2883 §4: the first block lies below the cumulative ACK, or inside the second. */
-  private isDsack(opts: TcpOptions, iss: number, left: SeqOff, right: SeqOff): boolean {
+  private isDsack(opts: TcpOptions, iss: number, left: SeqOff, right: SeqOff, ackOff: SeqOff): boolean {
     if (left >= right || right > this.sndNxt) return false
-    if (right <= this.sndUna) return true
+    if (right <= ackOff) return true
     if (opts.sackCount < 2) return false
     const left2 = unwrap(this.sndUna, iss, opts.sackLeft[1] as number)
     const right2 = unwrap(this.sndUna, iss, opts.sackRight[1] as number)
