@@ -1,7 +1,8 @@
 import t from 'tap'
 import type { Tuple } from '../../../src/base/address.js'
 import { FB_NONE } from '../../../src/mptcp/fallback.js'
-import { SPARSE_ALWAYS, SPARSE_AUTO, SPARSE_OFF } from '../../../src/mptcp/sparse.js'
+import { isBare, SPARSE_ALWAYS, SPARSE_AUTO, SPARSE_OFF } from '../../../src/mptcp/sparse.js'
+import type { Subflow } from '../../../src/mptcp/subflow.js'
 import { path } from '../../../src/pathmgr/path.js'
 import { redundant } from '../../../src/scheduler/redundant.js'
 import { unwrap } from '../../../src/wire/seq.js'
@@ -110,6 +111,25 @@ t.test('rfc8684 3.3.2: a segment that acknowledges new data, and the first one a
   tt.ok(eyes.bare > 50 && again.length > 10, `${eyes.bare} bare, ${again.length} not`)
   tt.ok(again.some((p) => p.opts.mptcp.dataAckLen > 0))
   tt.same([...eyes.broken, ...rules.broken], [])
+})
+
+t.test('what is left of a mapping goes without a DSS, but for these reasons', async (tt) => {
+  const { link } = watched({ isCut: true, client: { sparse: SPARSE_ALWAYS } })
+  link.client.write(pattern(500_000))
+  const s = link.client.c.subflows[0] as Subflow
+  const ready = (): boolean => s.reserved > 0 && isBare(s)
+  tt.ok(link.run(TAIL_US, ready))
+  const { snd } = s.ep
+  const { flight } = snd
+  snd.flight = null
+  tt.notOk(isBare(s), 'nothing is in flight: it is the first one after a pause')
+  snd.flight = flight
+  s.isAnswerDue = true
+  tt.notOk(isBare(s), 'a DATA_ACK is due')
+  s.isAnswerDue = false
+  tt.ok(isBare(s))
+  s.sparse = SPARSE_OFF
+  tt.notOk(isBare(s), 'something went wrong')
 })
 
 t.test('rfc8684 3.3.1: the first segment of a mapping is lost, or overtaken: what came without its DSS waits for it', async (tt) => {
