@@ -32,6 +32,12 @@ export class Keys {
     else this.lastDataAck = (last + BigInt.asIntN(32, word - last)) & MASK64
   }
 
+  /** A SYN opens another connection. */
+  begin(): void {
+    this.local = null
+    this.remote = null
+  }
+
   bind(name: string, key: bigint): void {
     this.byName.set(name, key)
   }

@@ -179,6 +179,7 @@ function matchCapable(spec: MptcpSpec & { kind: 'mp_capable' }, m: mp.MptcpOptio
   if (m.capableDataLen !== spec.dataLen) return `data length ${m.capableDataLen} of mp_capable`
   const count = m.capableLen === 4 ? 0 : m.capableLen === 12 ? 1 : 2
   if (count !== spec.keys.length) return `length ${m.capableLen} of mp_capable`
+  if (count === 0) keys.begin()
   const values = [u64(m.keyHi, m.keyLo), u64(m.peerKeyHi, m.peerKeyLo)]
   for (let i = 0; i < count; i++) {
     const ref = spec.keys[i] as KeyRef

@@ -143,6 +143,7 @@ export class OptionWriter {
   }
 
   private capable(o: MptcpSpec & { kind: 'mp_capable' }, at: number): number {
+    if (o.keys.length === 0) this.keys.begin()
     const values = o.keys.map((key, i) => {
       if (key.value !== null) this.keys.bind(key.name, key.value)
       const value = this.keys.named(key.name, this.line)
