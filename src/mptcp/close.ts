@@ -2,7 +2,7 @@ import { type Micros, NEVER, US_PER_S } from '../base/time.js'
 import * as st from '../tcp/state.js'
 import { RST_TOO_MUCH_OUTSTANDING, RST_UNSPECIFIED } from '../wire/mptcp-options.js'
 import type { MptcpConnection } from './connection.js'
-import { PHASE_DEAD, PHASE_JOINING, PHASE_PLAIN, PHASE_SYN, type Subflow } from './subflow.js'
+import { PHASE_DEAD, PHASE_JOINING, PHASE_OPEN, PHASE_PLAIN, PHASE_SYN, type Subflow } from './subflow.js'
 
 /** How long subflows may take to exchange their FINs once both DATA_FINs are acknowledged (Linux: close_timeout 60 s). */
 const LINGER_US = 60 * US_PER_S
@@ -19,7 +19,7 @@ export function stepClose(c: MptcpConnection, now: Micros): void {
   if (c.isDataFinDue && !c.isDataFinAsked) {
     const s = bestSubflow(c)
     if (s !== null) {
-      s.answer()
+      answerOnAll(c, s)
       c.isDataFinAsked = true
     }
   }
@@ -32,6 +32,12 @@ export function stepClose(c: MptcpConnection, now: Micros): void {
     if (s.phase === PHASE_SYN || s.phase === PHASE_JOINING) s.reset(RST_UNSPECIFIED)
     else if (s.isLive && s.rtoCount > 0) s.reset(RST_TOO_MUCH_OUTSTANDING) // §3.3.3: what it still has to bring was brought by others
   }
+}
+
+/** A DATA_FIN of ours, or the answer to the peer's, on `s` and as Linux does on every other subflow: one of them may be mute by now. */
+export function answerOnAll(c: MptcpConnection, s: Subflow): void {
+  s.answer()
+  for (const o of c.subflows) if (o !== s && o.phase === PHASE_OPEN && o.ep.canSend) o.answer()
 }
 
 /** The subflow that signals go out on: of those that answer, the fastest. Null: none is up. */

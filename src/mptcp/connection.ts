@@ -27,7 +27,7 @@ import {
 } from '../wire/mptcp-options.js'
 import { Addresses } from './addresses.js'
 import { CoupledGroup } from './cc/coupled.js'
-import { bestSubflow, onLinger, onSubflowDown, stepClose } from './close.js'
+import { answerOnAll, bestSubflow, onLinger, onSubflowDown, stepClose } from './close.js'
 import { DataRtx } from './data-rtx.js'
 import { armDataTimer, giveUp, giveUpAt, onDataTimeout, onSubflowRto } from './data-timeout.js'
 import type { Packet } from '../wire/packet.js'
@@ -668,7 +668,7 @@ export class MptcpConnection implements SchedulerView {
   /** The peer's DATA_FIN stands at `off`. False: that cannot be. */
   onDataFin(s: Subflow, off: DataOff): boolean {
     if (!this.rcv.onFin(off)) return false
-    s.answer()
+    answerOnAll(this, s)
     if (this.rcv.isComplete) this.notePeerFin()
     return true
   }
@@ -753,7 +753,7 @@ export class MptcpConnection implements SchedulerView {
   onFastclose(from: Subflow, now: Micros): void {
     if (this.isClosed) return
     this.env.counters.MPFastcloseRx++
-    for (const s of this.subflows) if (s !== from && s.isLive) s.ep.abort()
+    for (const s of this.subflows) if (s !== from && s.isLive) s.reset(RST_UNSPECIFIED)
     this.finish(st.CAUSE_RESET, now)
   }
 

@@ -266,7 +266,6 @@ function readDss(s: Subflow, pkt: Packet, m: MptcpOptions, segOff: SeqOff, now: 
   const remote = c.remoteKey as KeyMaterial
   let data: DataOff
   if (m.dsnLen === 8) {
-    c.rcv.uses64 = true
     data = dataOffOf64(remote.idsnHi, remote.idsnLo, m.dsnHi, m.dsnLo)
   } else data = dataOffOf32(remote.idsnLo, c.rcv.dataAck, m.dsnLo)
   // §3.3: negotiated but absent, or present but not negotiated
@@ -277,6 +276,7 @@ function readDss(s: Subflow, pkt: Packet, m: MptcpOptions, segOff: SeqOff, now: 
     c.env.counters.BadOption++
     return ON_CONTINUE
   }
+  noteWidth(s, m)
   const sum = statedSum(s, data, m.ssn, m.dataLen, m.dssChecksum)
   let len = m.dataLen
   if (m.dataFin) {
@@ -294,6 +294,17 @@ function readDss(s: Subflow, pkt: Packet, m: MptcpOptions, segOff: SeqOff, now: 
 /** Where a subflow sequence number stands: what the peer's SYN brought is not counted (RFC 8684 appendix B.2). */
 function seqOfSsn(s: Subflow, segOff: SeqOff, ssn: number): SeqOff {
   return unwrap(segOff - s.peerFastOpenLen, 0, ssn) + s.peerFastOpenLen
+}
+
+/**
+ * RFC 8684 §3.3.2: data with an 8-byte DSN MUST be acknowledged with 8 bytes. As Linux takes it, a DATA_FIN alone is no data; and 4 bytes are
+ * enough again for a 4-byte DSN, here once all that came before has been acknowledged.
+ */
+function noteWidth(s: Subflow, m: MptcpOptions): void {
+  const { rcv } = s.conn
+  if (m.dataLen === 1 && m.dataFin) return
+  if (m.dsnLen === 8) rcv.uses64 = true
+  else if (s.sentDataAck === rcv.dataAck) rcv.uses64 = false
 }
 
 function addMapping(s: Subflow, pkt: Packet, segOff: SeqOff, seq: SeqOff, data: DataOff, len: number, sum: number): OptionsVerdict {

@@ -7,7 +7,7 @@ export class RecvState {
   private readonly coords: Coordinates
   /** Right edge ever announced beside a DATA_ACK; never moves left. */
   announced: DataOff = 0
-  /** The peer used an 8-byte DSN, so it MUST get 8-byte DATA_ACKs (RFC 8684 §3.3.2). */
+  /** The peer's data has 8-byte DSNs, so it MUST get 8-byte DATA_ACKs (RFC 8684 §3.3.2). */
   uses64 = false
   /** DataOff of the peer's DATA_FIN, -1: not seen. */
   finAt: DataOff = -1

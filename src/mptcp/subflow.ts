@@ -477,6 +477,8 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
       return at >= 0 && c.tx.streamOfSeq(this.nextSeq) === at ? this.nextSeq : -1
     }
     if ((this.phase !== PHASE_OPEN && this.phase !== PHASE_UNCONFIRMED) || (this.reserved > 0 && !c.isClosing)) return -1
+    // the DATA_ACK that is owed goes first, by itself, as Linux has it
+    if (this.isAnswerDue && this.ep.canSend) return -1
     return c.isClosing || this.isFinForced || (this.isPeerFin && c.hasOther(this)) ? this.nextSeq : -1
   }
 

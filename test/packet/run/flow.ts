@@ -93,6 +93,9 @@ export class Flow {
   iss: number | null = null
   private scriptIss = 0
   irs: number
+  /** FINs that went each way. */
+  hasOurFin = false
+  hasPeerFin = false
   private scriptIrs: number | null = null
   /** A later SYN of the script's: if we answer it by one of ours, both sides count from there. */
   private reopening: { readonly script: number; readonly wire: number } | null = null

@@ -126,6 +126,7 @@ function firstDifference(
   const compared = live.isJoined && !isStrict ? ~PSH : ~0
   if (((spec.flags ^ live.flags) & compared) !== 0) return `flags`
   if (isSyn) flow.onOutboundSyn(live.seq, spec.seq)
+  if ((live.flags & FIN) !== 0) flow.hasOurFin = true
   if (flow.toScriptLocal(live.seq, isSyn) !== (spec.seq | 0)) return 'sequence number'
   if (live.len !== spec.len) return 'payload length'
   // without the flag the field means nothing, and is compared as it stands

@@ -1,7 +1,7 @@
 import type { IpAddress } from '../../../src/base/address.js'
 import { type Micros, NEVER, US_PER_S } from '../../../src/base/time.js'
 import { parseAddress } from '../../../src/config/address-text.js'
-import { ACK, SYN } from '../../../src/wire/tcp.js'
+import { ACK, FIN, SYN } from '../../../src/wire/tcp.js'
 import { Mismatch, Unsupported } from '../errors.js'
 import type { CallSpec, CodeSpec, EventTime, IcmpSpec, Script, ScriptEvent, TcpSpec } from '../language/ast.js'
 import { Code } from '../language/code.js'
@@ -198,6 +198,7 @@ export class Runtime {
     const isFirst = (spec.flags & (SYN | ACK)) === SYN
     const flow = this.flows.ofInbound(spec, line, isFirst)
     if ((spec.flags & SYN) !== 0) flow.onInboundSyn(spec.seq)
+    if ((spec.flags & FIN) !== 0) flow.hasPeerFin = true
     this.world.deliver(buildInbound(spec, line, flow, this.flows.keys, this.isScaled, this.mtu))
   }
 

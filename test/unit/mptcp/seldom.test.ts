@@ -4,17 +4,20 @@ import { isDialable } from '../../../src/mptcp/dialable.js'
 import { FB_NONE, FB_SYN_BOTH } from '../../../src/mptcp/fallback.js'
 import { refusalOfSyn } from '../../../src/mptcp/handshake.js'
 import { path } from '../../../src/pathmgr/path.js'
+import { CAUSE_TIMEOUT } from '../../../src/tcp/state.js'
 import {
   CAPABLE_HMAC_SHA256,
   HAS_ADD_ADDR,
   HAS_CAPABLE,
   HAS_JOIN,
   MP_ADD_ADDR,
+  MP_DSS,
   MP_JOIN,
   MPTCP_VERSION,
   MptcpOptions,
+  RST_MIDDLEBOX,
 } from '../../../src/wire/mptcp-options.js'
-import { SYN } from '../../../src/wire/tcp.js'
+import { RST, SYN } from '../../../src/wire/tcp.js'
 import { CLIENT_2, DROP, Link, type LinkOptions, optionAt, PASS, PORT, pattern, type Seen, SERVER, strip } from './harness.js'
 
 // Rules that take part in few exchanges; each was found by a mutation that nothing else noticed (scripts/mutations/mptcp.json).
@@ -140,3 +143,54 @@ t.test('a silent subflow that alone needs bytes of a send buffer without room is
   tt.ok(link.dropped >= 4, `${link.dropped} segments were lost`)
   tt.ok(link.server.hasReceived(pattern(3_001)), 'they came by the other path')
 })
+
+t.test('rfc9293 3.8.3: data that every subflow acknowledges and none delivers ends the connection', async (tt) => {
+  const link = open({ tcp: { dataRetries: 1 } })
+  link.client.c.addPath(SECOND, link.now)
+  link.run(200_000)
+  tt.equal(link.client.c.subflows.length, 2)
+  let moved = 0
+  link.filter = (p) => {
+    if (!p.fromClient || p.opts.mptcp.dsnLen === 0) return PASS
+    const at = optionAt(p, MP_DSS) + 7 + p.opts.mptcp.dataAckLen
+    p.bytes[at] = (p.bytes[at] as number) + 1 // 4 GB on, beyond every window: acknowledged on the subflow, and dropped (RFC 8684 §3.8)
+    moved++
+    return PASS
+  }
+  link.client.write(pattern(1000, 1))
+  tt.ok(
+    link.run(20_000_000, () => link.client.c.isClosed),
+    'before the subflows are gone one by one',
+  )
+  tt.equal(link.client.c.cause, CAUSE_TIMEOUT)
+  tt.ok(moved >= 2)
+  tt.ok(link.server.counters.NoDSSInWindow >= 2)
+  tt.equal(link.server.received, 1)
+})
+
+t.test(
+  'rfc8684 3.7: once joined, a connection that is down to one subflow resets it for want of options, and does not fall back',
+  async (tt) => {
+    const link = open()
+    link.client.c.addPath(SECOND, link.now)
+    link.run(200_000)
+    tt.equal(link.client.c.subflows.length, 2)
+    link.client.c.subflows[1]?.reset(0)
+    link.run(200_000)
+    tt.equal(link.client.c.subflows.length, 1)
+    tt.equal(link.server.c.subflows.length, 1)
+    let stripped = 0
+    link.filter = (p) => {
+      if (!p.fromClient && (p.pkt.flags & RST) === 0) stripped += strip(p.bytes)
+      return PASS
+    }
+    for (let i = 0; i < 20; i++) {
+      link.client.write(pattern(1, 1 + i))
+      link.run(50_000)
+    }
+    tt.ok(stripped > 3)
+    tt.equal(link.client.c.fallbackReason, FB_NONE)
+    const rst = link.seen.find((p) => p.flow === 0 && p.fromClient && (p.pkt.flags & RST) !== 0)
+    tt.equal(rst?.opts.mptcp.rstReason, RST_MIDDLEBOX)
+  },
+)
