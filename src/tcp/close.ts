@@ -4,18 +4,21 @@ import * as st from './state.js'
 
 // The close of a connection, RFC 9293 §3.6: what FINs and their acknowledgements do to the state.
 
-/** Takes the peer's FIN once everything before it has arrived. */
-export function takeFin(ep: TcpEndpoint, now: Micros): void {
+/** Takes the peer's FIN once everything before it has arrived. @param isLast this segment has it: no gap was filled by it */
+export function takeFin(ep: TcpEndpoint, isLast: boolean, now: Micros): void {
   const { rcv } = ep
   if (rcv.finAt < 0 || rcv.rcvNxt !== rcv.finAt) return
   rcv.rcvNxt++
-  rcv.ackNow = true
   ep.events |= st.EV_PEER_FIN
   ep.sink.onFin(rcv.finAt, now)
+  if (ep.state === st.ESTABLISHED) {
+    ep.state = st.CLOSE_WAIT
+    if (isLast) rcv.delayFinAck(ep.cfg.delayedAckUs, now)
+    else rcv.ackNow = true
+    return
+  }
+  rcv.ackNow = true
   switch (ep.state) {
-    case st.ESTABLISHED:
-      ep.state = st.CLOSE_WAIT
-      break
     case st.FIN_WAIT_1:
       ep.state = st.CLOSING
       break

@@ -312,9 +312,11 @@ export class TcpEndpoint {
     this.onAck(pkt, opts, segOff, ackOff, now)
     if (this.state === st.CLOSED) return
     const first = (pkt.flags & SYN) === 0 ? segOff : segOff + 1
+    const isFin = (pkt.flags & FIN) !== 0
+    if (isFin) this.rcv.quickAcks = 0
     if (pkt.payLen > 0) this.onPayload(pkt, first, now)
-    if ((pkt.flags & FIN) !== 0) this.rcv.noteFin(first + pkt.payLen)
-    takeFin(this, now)
+    if (isFin) this.rcv.noteFin(first + pkt.payLen)
+    takeFin(this, isFin, now)
     this.ext.afterSegment(now)
   }
 

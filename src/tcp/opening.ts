@@ -72,7 +72,7 @@ function onSynAck(ep: TcpEndpoint, pkt: Packet, opts: TcpOptions, ackOff: SeqOff
   if (pkt.payLen > 0) ep.onPayload(pkt, 1, now)
   // RFC 9293 §3.10.7.3: with a FIN in it, processing goes on as for any segment
   if ((pkt.flags & FIN) !== 0) ep.rcv.noteFin(1 + pkt.payLen)
-  takeFin(ep, now)
+  takeFin(ep, true, now)
   ep.ext.afterSegment(now)
 }
 

@@ -145,11 +145,20 @@ export class Receiver {
 
   /** The peer's FIN stands at `at`. The first one counts, unless bytes beyond it have arrived: then it is nonsense. */
   noteFin(at: SeqOff): void {
-    this.ackNow = true
+    if (at !== this.rcvNxt) this.ackNow = true
     if (this.finAt >= 0 || at < this.rcvNxt || at > this.edge) return
     const ranges = this.reorder === null ? null : this.reorder.ranges
     if (ranges !== null && ranges.count > 0 && ranges.endAt(ranges.count - 1) > at) return
     this.finAt = at
+  }
+
+  /**
+   * The FIN was taken, and the application may well answer it by one of its own: its ACK waits for that as that of data does. Linux waits
+   * for as long as data was seen to come, so not at all when there was none.
+   */
+  delayFinAck(delayUs: Micros, now: Micros): void {
+    if (this.finAt <= 1 || this.rcvNxt - this.lastAckSent > this.segLen) this.ackNow = true
+    else if (this.delackAt === NEVER) this.delackAt = now + delayUs
   }
 
   /** The FIN was taken: nothing more can come. */

@@ -166,7 +166,8 @@ t.test('rfc9293 3.10.7.4: a FIN out of order counts once the gap is filled', (t)
 
 t.test('rfc9293 3.10.7.4: data behind the FIN is ignored, also when it comes first', (t) => {
   const d = Dialogue.connected(t)
-  d.on('[F.] 1+100 ack 1', '[.] 1 ack 102 win 65434')
+  d.on('[F.] 1+100 ack 1')
+  d.wait(50 * MS, '+40 [.] 1 ack 102 win 65434')
   d.on('[.] 102+50 ack 1', '[.] 1 ack 102 win 65434')
   d.on('[.] 101+50 ack 1', '[.] 1 ack 102 win 65434')
   d.received(100)
@@ -186,7 +187,8 @@ t.test('a FIN that contradicts data already received is ignored; the stream goes
   d.on('[F.] 51 ack 1', '[.] 1 ack 1 win 65535 sack 101:201')
   d.on('[.] 1+100 ack 1', '[.] 1 ack 201 win 65335')
   t.equal(d.ep.state, st.ESTABLISHED)
-  d.on('[F.] 201 ack 1', '[.] 1 ack 202 win 65334')
+  d.on('[F.] 201 ack 1')
+  d.wait(50 * MS, '+40 [.] 1 ack 202 win 65334')
   d.received(200)
   t.equal(d.ep.state, st.CLOSE_WAIT)
   t.end()
@@ -235,7 +237,8 @@ t.test('no window updates once the peer has said its last', (t) => {
   d.side.isReading = false
   d.hear('[P.] 1+60000 ack 1')
   d.take()
-  d.on('[F.] 60001 ack 1', '[.] 1 ack 60002 win 5534')
+  d.on('[F.] 60001 ack 1')
+  d.wait(50 * MS, '+40 [.] 1 ack 60002 win 5534')
   d.side.isReading = true
   d.expect()
   d.end()

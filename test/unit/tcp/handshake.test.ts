@@ -47,7 +47,8 @@ t.test('rfc9293 3.10.7.3: data and FIN may come with the SYN/ACK', (t) => {
 t.test('rfc9293 3.5: data and FIN may come with the ACK that completes a passive open', (t) => {
   const d = new Dialogue(t)
   d.on('[S] 0 win 5000 mss 1400 sackOK', '[S.] 0 ack 1 win 65535 mss 1460 sackOK')
-  d.on('[F.] 1+100 ack 1 win 5000', '[.] 1 ack 102 win 65434')
+  d.on('[F.] 1+100 ack 1 win 5000')
+  d.wait(50 * MS, '+40 [.] 1 ack 102 win 65434')
   d.received(100)
   t.equal(d.ep.state, st.CLOSE_WAIT)
   t.end()
