@@ -113,9 +113,11 @@ function noteInfinite(s: Subflow, m: MptcpOptions): void {
  * DATA_ACK: then it may have left before our third ACK came (appendix B.3). Once it is certain, the DATA_ACK that had to wait follows.
  */
 function confirm(s: Subflow, m: MptcpOptions): void {
-  if (s.fastOpenLen > 0 && m.dataAckLen === 0) return
+  const used = s.conn.fastOpenUsed // a SYN with a cookie may open a connection at once also when it has no data
+  const isFast = used !== null && used.length > 0
+  if (isFast && m.dataAckLen === 0) return
   s.phase = PHASE_OPEN
-  if (s.fastOpenLen > 0 && s.conn.rcv.dataAck > 0) s.answer()
+  if (isFast && s.conn.rcv.dataAck > 0) s.answer()
 }
 
 /** A fallback that the peer was not told of. */

@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap'
+import { forSeeds } from '../../oracle/seeds.js'
 import { readI32, writeI32 } from '../../../src/base/bytes.js'
 import { MptcpConnection } from '../../../src/mptcp/connection.js'
 import { StreamQueue } from '../../../src/base/stream-queue.js'
@@ -177,4 +178,34 @@ t.test('rfc8684 B.2, 3.7: a fallback after Fast Open leaves no byte out and none
       t.ok(hits > 0 && !link.server.c.isMptcp && !link.client.c.isMptcp, `${name}: ${JSON.stringify(options)}`)
     }
   }
+})
+
+t.test('a third of all segments lost, others late, options of a few stripped: both streams come through after a Fast Open', async (t) => {
+  let [early, plain, lost] = [0, 0, 0]
+  await forSeeds(t, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], (rng, seed) => {
+    const isStripping = seed % 3 === 0
+    const link = begin(pattern(5_000), { seed, tcp: { synRetries: 20 }, server: { checksum: seed % 2 === 0, isAnswerEarly: seed % 4 > 1 } })
+    const { client, server } = link
+    server.isFastOpen = true
+    server.capacity = seed % 5 === 0 ? 700 : 1 << 20
+    link.filter = (p) => {
+      if (isStripping && (p.pkt.flags & SYN) === 0) strip(p.bytes)
+      const dice = rng.below(12)
+      return dice < 4 ? DROP : dice < 7 ? 40_000 * dice : PASS
+    }
+    const isBoth = () => server.conn !== null && server.hasReceived(pattern(5_000)) && client.hasReceived(pattern(3_000))
+    let answered = -1
+    const step = () => {
+      if (server.conn === null) return false
+      if (answered < 0 && server.received > 0) early++
+      answered = Math.max(0, answered)
+      answered += server.write(pattern(3_000 - answered, answered))
+      return isBoth()
+    }
+    t.ok(link.run(900_000_000, step), `seed ${seed}`)
+    lost += link.dropped
+    if (server.conn?.isMptcp === false) plain++
+  })
+  if (process.env.SEED === undefined)
+    t.ok(early > 2 && plain > 2 && lost > 50, `${early} opened by data in the SYN, ${plain} fell back, ${lost} lost`)
 })
