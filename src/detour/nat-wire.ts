@@ -37,6 +37,8 @@ export interface NatWire {
 
 /** How far the daemon's time may be from ours. */
 const TOLERANCE_US = 30_000_000
+/** Times of requests that are remembered: more than leave within the tolerance. */
+const MAX_USED = 4096
 
 /**
  * The time of requests: this host's clock with what the daemon's TIME corrected, never the same twice, and never backwards but for a
@@ -47,6 +49,7 @@ export class RequestClock {
   private offsetUs = 0
   private lastUs = 0
   private lastByeUs = 0
+  private readonly used = new Set<number>()
   corrections = 0
 
   /** @param wallUs microseconds since 1970 */
@@ -57,6 +60,11 @@ export class RequestClock {
   /** Larger than all before. */
   next(): number {
     this.lastUs = Math.max(this.lastUs + 1, this.now())
+    this.used.add(this.lastUs)
+    if (this.used.size > MAX_USED) {
+      const [oldest] = this.used
+      if (oldest !== undefined) this.used.delete(oldest)
+    }
     return this.lastUs
   }
 
@@ -67,8 +75,12 @@ export class RequestClock {
     this.lastUs = Math.min(this.lastUs, timeUs)
   }
 
-  /** Whether a BYE is of this time and later than those before, hence no recording. */
+  /**
+   * Whether a BYE is of this time and later than those before, hence no recording. The nonce of a request of ours is none of a BYE: should a
+   * daemon have answered one twice, in two lives, whoever heard both could seal a third reply under it.
+   */
   isNewBye(timeUs: number): boolean {
+    if (this.used.has(timeUs)) return false
     if (timeUs <= this.lastByeUs || Math.abs(timeUs - this.now()) > TOLERANCE_US) return false
     this.lastByeUs = timeUs
     return true

@@ -135,7 +135,9 @@ export class Service {
     const asker: Asker = { state, listener, address: parseAddress(from), from, port, nonce, len: datagram.length }
     if (!this.isTimely(header.timeUs)) {
       counters.wrongTime++
-      if (this.timeLimit(state, now).take(now)) this.reply(asker, [{ op: 'time', timeUs: this.world.wallUs() }])
+      if (!this.timeLimit(state, now).take(now)) return
+      state.replay.keep(header.nonce)
+      this.reply(asker, [{ op: 'time', timeUs: this.world.wallUs() }])
       return
     }
     this.peers.seen({ key: state, listener, address: from, port, seenAt: now })

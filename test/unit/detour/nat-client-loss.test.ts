@@ -206,6 +206,13 @@ t.test('BYE: all paths go at once, also used ones; back when it answers', async 
   pair.run(25 * MS)
   const [id] = pair.paths.keys()
   pair.use(id as number, 1)
+  const { wallUs } = pair.daemon
+  pair.daemon.wallUs = () => pair.daemon.lastTimeUs
+  pair.down(pair.daemon.bye(pair.now))
+  pair.daemon.wallUs = wallUs
+  pair.run(11 * MS)
+  tt.equal(pair.client.state, 'up', 'under the nonce of a request of ours it is none')
+  tt.equal(pair.client.counters.forged, 1)
   const bye = pair.daemon.bye(pair.now)
   pair.daemon.isRunning = false
   pair.down(bye)
@@ -220,7 +227,7 @@ t.test('BYE: all paths go at once, also used ones; back when it answers', async 
   pair.down(bye)
   pair.run(11 * MS)
   tt.equal(pair.client.state, 'up', 'played back it is nothing')
-  tt.equal(pair.client.counters.forged, 1)
+  tt.equal(pair.client.counters.forged, 2)
   pair.run(3600 * S)
   pair.down(pair.daemon.bye(pair.now - 60 * S))
   pair.run(11 * MS)

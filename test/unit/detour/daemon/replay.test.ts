@@ -29,6 +29,17 @@ t.test('bounded: a full window takes nothing new, and still knows what it took',
   t.end()
 })
 
+t.test('what is kept is known for ever, of very many the last ones', (t) => {
+  const window = new ReplayWindow(0, 30_000, 100)
+  window.keep('x')
+  t.ok(window.has('x', 1e9))
+  t.notOk(window.add('x', 2e9))
+  for (let i = 0; i < 5000; i++) window.keep(String(i))
+  t.notOk(window.has('x', 2e9))
+  t.ok(window.has('4999', 2e9) && window.has('2000', 2e9))
+  t.end()
+})
+
 t.test('a rate limit grants its burst at once and its rate over time, whatever the clock does', (t) => {
   const limit = new RateLimit(10, 5, 0)
   const take = (now: number, n: number) => Array.from({ length: n }, () => limit.take(now)).filter(Boolean).length

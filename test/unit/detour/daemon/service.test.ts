@@ -106,6 +106,15 @@ t.test('a wrong time gets the time and nothing else: once for each nonce, so man
   t.equal(sent.length, 10)
   t.same(asked, [])
   t.equal(service.counters.wrongTime, 105)
+  pass(1e6)
+  const farAhead = request([map(1)], 1e12)
+  take(farAhead)
+  t.equal(sent.length, 11)
+  for (let i = 0; i < 10; i++) {
+    pass(100e6)
+    take(farAhead)
+  }
+  t.equal(sent.length, 11, 'also when its generation is forgotten')
   for (const offsetUs of [-29.9e6, 29.9e6]) take(request([map(1)], offsetUs))
   await settle()
   t.equal(asked.length, 2, 'control: what is within 30 s is done')
