@@ -1,5 +1,7 @@
 import type { Micros } from '../base/time.js'
-import { RST_MPTCP_ERROR } from '../wire/mptcp-options.js'
+import { SUBFLOW_DOWN } from '../scheduler/scheduler.js'
+import type { SeqOff } from '../tcp/extension.js'
+import { RST_MIDDLEBOX, RST_MPTCP_ERROR } from '../wire/mptcp-options.js'
 import type { MptcpConnection } from './connection.js'
 import { PHASE_SYN, type Subflow } from './subflow.js'
 
@@ -124,4 +126,21 @@ export function onStripped(c: MptcpConnection, s: Subflow, reason: number, now: 
   s.announceInfinite(c.snd.nxt - s.reserved, s.nextSeq)
   fallBack(c, s, reason, now)
   return true
+}
+
+/** RFC 8684 §3.7: MP_FAIL on the only subflow, and wait for the infinite mapping; else the subflow is lost. */
+export function onBadChecksum(c: MptcpConnection, s: Subflow, seqOff: SeqOff, now: Micros): void {
+  const n = c.env.counters
+  n.DataCsumErr++
+  const i = s.rx === null ? -1 : s.rx.find(seqOff)
+  s.failAt = s.rx === null || i < 0 ? c.rcv.dataAck : seqOff + s.rx.diffAt(i)
+  if (mayFallBack(c, s)) {
+    n.DSSCorruptionFallback++
+    s.isFailDue = true
+    s.answer()
+    return
+  }
+  n.DSSCorruptionReset++
+  s.reset(RST_MIDDLEBOX)
+  c.scheduler.onEvent(SUBFLOW_DOWN, c.subflows.indexOf(s), now)
 }

@@ -95,7 +95,7 @@ function resetLen(s: Subflow): number {
 
 function hasFastclose(s: Subflow): boolean {
   const c = s.conn
-  return c.isFastclosing && c.isMptcp && (c.fastcloseOn === null || c.fastcloseOn === s)
+  return c.fastclose !== null && c.isMptcp && c.fastclose.isToldOn(s)
 }
 
 /** DSS of a data segment; with MP_CAPABLE instead it is never longer (24 bytes, and no 8-byte DATA_ACK before a DSS came). */

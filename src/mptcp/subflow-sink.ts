@@ -2,6 +2,7 @@ import type { Micros } from '../base/time.js'
 import { GRANT_MAX } from '../scheduler/scheduler.js'
 import type { SeqOff } from '../tcp/extension.js'
 import { RST_MIDDLEBOX } from '../wire/mptcp-options.js'
+import { onBadChecksum } from './fallback.js'
 import { onUnmapped, UNMAPPED_IMPLIED, UNMAPPED_PLAIN, UNMAPPED_STAGE } from './options-in.js'
 import { Staging } from './staging.js'
 import { PHASE_PLAIN, PHASE_SYN, type Subflow } from './subflow.js'
@@ -29,7 +30,7 @@ export function acceptPayload(s: Subflow, seqOff: SeqOff, mem: Uint8Array, off: 
       return done + stage(s, at, isInOrder ? at : s.ep.rcvNxt, mem, off + done, len - done)
     }
     const n = Math.min(len - done, rx.endAt(i) - at)
-    const taken = s.conn.receive(at + rx.diffAt(i), mem, off + done, n)
+    const taken = s.conn.rcv.receive(at + rx.diffAt(i), mem, off + done, n)
     done += taken
     if (taken < n) break
   }
@@ -45,7 +46,7 @@ function acceptPlain(s: Subflow, seqOff: SeqOff, mem: Uint8Array, off: number, l
     return taken
   }
   const taken = c.recvQueue.insert(c.rx.streamOfSeq(seqOff), mem, off, len)
-  if (taken > 0) c.onReadable()
+  if (taken > 0) c.rcv.onReadable()
   return taken
 }
 
@@ -84,8 +85,8 @@ export function drainStaging(s: Subflow, staging: Staging, now: Micros): void {
 /** False: nothing is left, or a checksum was wrong. */
 function deliverMapped(s: Subflow, staging: Staging, now: Micros): boolean {
   const c = s.conn
-  const bad = staging.deliver(s.rx, c.isChecksummed, c)
-  if (bad >= 0) c.onBadChecksum(s, bad, now)
+  const bad = staging.deliver(s.rx, c.isChecksummed, c.rcv)
+  if (bad >= 0) onBadChecksum(c, s, bad, now)
   else if (staging.queue.isEmpty) {
     staging.dispose()
     s.staging = null
@@ -100,7 +101,7 @@ export function drainPlain(s: Subflow): void {
   const c = s.conn
   // bytes that came out of order with their mapping, before the staging began, are in the queue and not here
   staging.fillTo(s.payloadNxt)
-  if (!staging.deliverAll(c.rx.dataOfStream(c.rx.delta), c)) return
+  if (!staging.deliverAll(c.rx.dataOfStream(c.rx.delta), c.rcv)) return
   staging.dispose()
   s.staging = null
 }

@@ -54,12 +54,6 @@ export type Phase = 0 | 1 | 2 | 3 | 4 | 5
 export const PHASE_NAMES: readonly string[] = ['syn', 'unconfirmed', 'joining', 'open', 'plain', 'dead']
 
 /**
- * A peer that sends that far beyond the data-level window is broken: the bytes are acknowledged on the subflow and dropped
- * (RFC 8684 §3.8). Nearer ones may be our rounding of the window, and are left for TCP to bring again.
- */
-export const WINDOW_SLACK = 65_536
-
-/**
  * One subflow of a connection: source, sink and extension of one endpoint, and what the scheduler sees of it. Path state lives here,
  * also when the subflow is the only one.
  *
@@ -312,7 +306,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
     this.dropTx()
     this.dropRx()
     drainPlain(this)
-    if (this.isPeerFin) this.conn.onPlainFin(this.payloadNxt) // it came before the fallback, and only now it means the end
+    if (this.isPeerFin) this.conn.rcv.onPlainFin(this.payloadNxt) // it came before the fallback, and only now it means the end
   }
 
   /** SeqOff of the next payload byte: the peer's FIN counts in the sequence, but is none. */
@@ -493,7 +487,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   }
 
   onFin(seqOff: SeqOff, now: Micros): void {
-    if (this.phase === PHASE_PLAIN) this.conn.onPlainFin(seqOff)
+    if (this.phase === PHASE_PLAIN) this.conn.rcv.onPlainFin(seqOff)
     else {
       this.isPeerFin = true
       this.conn.onSubflowFin(this, now)

@@ -5,6 +5,7 @@ import { NEVER } from '../../../src/base/time.js'
 import { DataRtx } from '../../../src/mptcp/data-rtx.js'
 import { dssChecksum, sumQueue } from '../../../src/mptcp/dss-checksum.js'
 import { Coordinates } from '../../../src/mptcp/mapping.js'
+import { MptcpCounters } from '../../../src/mptcp/counters.js'
 import { RecvState } from '../../../src/mptcp/recv-state.js'
 import { RxMappings } from '../../../src/mptcp/rx-mappings.js'
 import { DATA_ACK_ADVANCED, DATA_ACK_BAD, DATA_ACK_OLD, SendState } from '../../../src/mptcp/send-state.js'
@@ -39,7 +40,7 @@ t.test('rfc8684 3.3.3: the DATA_FIN counts one octet once everything before it h
   const coords = new Coordinates()
   coords.shift = 7 // as after Fast Open
   queue.append(pattern(7), 0, 7)
-  const r = new RecvState(queue, coords)
+  const r = new RecvState(queue, coords, new MptcpCounters())
   tt.equal(r.dataAck, 0)
   tt.ok(r.onFin(100))
   tt.ok(r.onFin(100), 'again')

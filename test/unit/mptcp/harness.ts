@@ -90,6 +90,9 @@ export class TestHost implements ConnectionEnv {
     return { local, localPort: this.port++, remote, remotePort }
   }
 
+  isSparseOff?(tuple: Tuple): boolean
+  noteSparseOff?(tuple: Tuple): void
+
   issOf(): number {
     return this.host.rng()
   }

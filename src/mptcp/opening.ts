@@ -1,0 +1,197 @@
+import type { IpAddress, Tuple } from '../base/address.js'
+import type { Micros } from '../base/time.js'
+import { type Path, path as plainPath } from '../pathmgr/path.js'
+import type { TcpConfig } from '../tcp/config.js'
+import { TcpEndpoint } from '../tcp/endpoint.js'
+import { CAPABLE_CHECKSUM, CAPABLE_DENY_JOIN, type MptcpOptions, RST_MPTCP_ERROR, RST_PROHIBITED } from '../wire/mptcp-options.js'
+import type { MptcpConnection } from './connection.js'
+import type { SynHolder } from './env.js'
+import { FB_BLACK_HOLE, FB_DISABLED, FB_NO_TOKEN, FB_NONE, fallBack } from './fallback.js'
+import { answerJoin, JoinState, refusalOfCookie, refusalOfSyn } from './handshake.js'
+import { generateKey, type KeyMaterial } from './keys.js'
+import { Subflow } from './subflow.js'
+
+/** What `acceptJoin` says when it took a join; anything else is the reason for MP_TCPRST. */
+export const JOIN_ACCEPTED = -1
+
+/** Why a subflow cannot be opened. */
+export const OBSTACLE_STATE = 'joins are not allowed now'
+export const OBSTACLE_LIMIT = 'the connection has all the subflows that it may have'
+export const OBSTACLE_DENIED = 'the server forbids joins to its address'
+export const OBSTACLE_NO_FLOW = 'there is no egress or no port for it'
+export type JoinObstacle = typeof OBSTACLE_STATE | typeof OBSTACLE_LIMIT | typeof OBSTACLE_DENIED | typeof OBSTACLE_NO_FLOW
+
+/** Bytes of IP and TCP header without options. */
+const HEADERS4 = 40
+const HEADERS6 = 60
+
+/**
+ * How the subflows of one connection come to be: the initial one, joins of ours and of the peer's. Owns what they are numbered by, the
+ * initial tuple, which joins are measured against, and the paths that wait until joins are allowed.
+ */
+export class Opening {
+  private readonly conn: MptcpConnection
+  /** What the endpoints share: that of the configuration, with the coupled controllers when there are such. */
+  private readonly tcp: TcpConfig
+  /** Of the initial subflow, null before the open. */
+  firstTuple: Tuple | null = null
+  private nextId = 0
+  private waiting: Path[] | null = null
+
+  constructor(conn: MptcpConnection, tcp: TcpConfig) {
+    this.conn = conn
+    this.tcp = tcp
+  }
+
+  /** Active open of the initial subflow. */
+  connect(path: Path, tuple: Tuple, cookie: Uint8Array | null, mss: number, now: Micros): void {
+    const c = this.conn
+    const s = this.add(path, true, null, this.opener(this.tcp, tuple, now))
+    if (!c.cfg.isEnabled) fallBack(c, s, FB_DISABLED, now)
+    else if (c.capableTries === 0) fallBack(c, s, FB_BLACK_HOLE, now)
+    else if (!this.makeKey()) fallBack(c, s, FB_NO_TOKEN, now)
+    s.ep.connect(now, cookie, mss)
+  }
+
+  /** Passive open of the initial subflow. @param key ours if a SYN cookie stood for the SYN, null: drawn here */
+  accept(half: SynHolder, m: MptcpOptions, key: KeyMaterial | null, now: Micros): void {
+    const c = this.conn
+    const s = this.add(plainPath({ label: 'accepted' }), false, null, this.answerer(half, now))
+    const refusal = c.cfg.isEnabled ? (key === null ? refusalOfSyn(m) : refusalOfCookie(m)) : FB_DISABLED
+    if (refusal !== FB_NONE) {
+      fallBack(c, s, refusal, now)
+      return
+    }
+    c.env.counters.MPCapableSYNRX++
+    c.isChecksummed ||= (m.capableFlags & CAPABLE_CHECKSUM) !== 0
+    c.peerDeniesJoin = (m.capableFlags & CAPABLE_DENY_JOIN) !== 0
+    if (key === null ? !this.makeKey() : !this.takeKey(key)) fallBack(c, s, FB_NO_TOKEN, now)
+  }
+
+  /** A join by `path` as soon as joins are allowed. False: not on this connection. */
+  addPath(path: Path, now: Micros): boolean {
+    const c = this.conn
+    if (c.isClosed || c.isClosing || c.fallbackReason !== FB_NONE) return false
+    if (!c.isFullyEstablished) {
+      if (this.waiting === null) this.waiting = []
+      this.waiting.push(path)
+      return true
+    }
+    return typeof this.join(path, now) === 'object'
+  }
+
+  /** Joins by the paths that have waited for that, once it is allowed. */
+  step(now: Micros): void {
+    const { waiting } = this
+    if (waiting === null || !this.conn.isFullyEstablished) return
+    this.waiting = null
+    for (const p of waiting) this.join(p, now)
+  }
+
+  /** Nothing will be joined any more. */
+  end(): void {
+    this.waiting = null
+  }
+
+  /** A join by `path` now, or why there can be none. */
+  join(path: Path, now: Micros): Subflow | JoinObstacle {
+    const c = this.conn
+    const first = this.firstTuple
+    if (!this.isJoinable() || first === null) return OBSTACLE_STATE
+    if (c.subflows.length >= c.cfg.maxSubflows) return OBSTACLE_LIMIT
+    const remote = path.destination ?? first.remote
+    const port = path.destination !== null && path.destinationPort !== 0 ? path.destinationPort : first.remotePort
+    // C forbids every join that ends at the initial address and port, through a detour too (RFC 8684 §3.1)
+    if (c.peerDeniesJoin && !this.endsElsewhere(path, remote, port, first)) return OBSTACLE_DENIED
+    const tuple = c.env.openFlow(path, remote, port, now)
+    if (tuple === null) return OBSTACLE_NO_FLOW
+    const s = this.add(path, true, new JoinState(c.env.host.rng()), this.opener(tcpBy(this.tcp, path), tuple, now))
+    // §3.2: the id names the address; 0 is the initial subflow's
+    if (tuple.local.equals(first.local)) s.localAddrId = 0
+    else if (c.env.addressId !== undefined) s.localAddrId = c.env.addressId(tuple.local)
+    s.ep.connect(now)
+    return s
+  }
+
+  /** A join of the peer's. @returns JOIN_ACCEPTED, or the reason for the MP_TCPRST */
+  acceptJoin(half: SynHolder, m: MptcpOptions, now: Micros, localId: number): number {
+    const c = this.conn
+    const n = c.env.counters
+    n.MPJoinSynRx++
+    if (m.joinBackup) n.MPJoinSynBackupRx++
+    const { tuple } = half
+    const isHere = this.firstTuple?.local.equals(tuple.local) === true
+    const reason = this.refusalOfJoin(isHere && this.firstTuple?.localPort === tuple.localPort)
+    if (reason !== JOIN_ACCEPTED) {
+      n.MPJoinRejected++
+      return reason
+    }
+    const path = plainPath({ id: this.nextId, label: 'joined' })
+    const s = this.add(path, false, new JoinState(c.env.host.rng()), this.answerer(half, now))
+    // §3.2: an address id names an address; 0 is the initial subflow's
+    if (localId >= 0) s.localAddrId = localId
+    else if (isHere) s.localAddrId = 0
+    answerJoin(s, m)
+    return JOIN_ACCEPTED
+  }
+
+  private isJoinable(): boolean {
+    const c = this.conn
+    return c.isMptcp && c.isFullyEstablished && !c.isClosed && !c.isClosing
+  }
+
+  private refusalOfJoin(isInitial: boolean): number {
+    const { subflows, cfg } = this.conn
+    if (!this.isJoinable()) return RST_MPTCP_ERROR
+    // the limit is policy, as for Linux
+    if (subflows.length >= cfg.maxSubflows || (isInitial && cfg.denyJoinInitial)) return RST_PROHIBITED
+    return JOIN_ACCEPTED
+  }
+
+  /** Known to end elsewhere than the initial subflow: at an address that the peer itself has announced. A detour leads who knows where. */
+  private endsElsewhere(path: Path, remote: IpAddress, port: number, first: Tuple): boolean {
+    if (path.destination === null || (remote.equals(first.remote) && port === first.remotePort)) return false
+    return this.conn.addresses?.isAnnounced(remote, port) ?? false
+  }
+
+  /** Makes the endpoint of an active open. */
+  private opener(tcp: TcpConfig, tuple: Tuple, now: Micros): (s: Subflow) => TcpEndpoint {
+    const { env } = this.conn
+    return (s) => new TcpEndpoint(tcp, tuple, env.issOf(tuple, now), s, s, s, env.tsOffsetOf(tuple))
+  }
+
+  /** Makes the endpoint of a passive open. */
+  private answerer(half: SynHolder, now: Micros): (s: Subflow) => TcpEndpoint {
+    const { env } = this.conn
+    return (s) => half.accept(this.tcp, env.issOf(half.tuple, now), s, s, s, now, env.tsOffsetOf(half.tuple))
+  }
+
+  private add(path: Path, isActive: boolean, join: JoinState | null, make: (s: Subflow) => TcpEndpoint): Subflow {
+    const c = this.conn
+    const s = new Subflow(c, this.nextId++, path, isActive, join, make)
+    if (this.firstTuple === null) this.firstTuple = s.ep.tuple
+    c.subflows.push(s)
+    c.env.register(s.ep, c)
+    return s
+  }
+
+  private takeKey(key: KeyMaterial): boolean {
+    const c = this.conn
+    if (c.env.claimToken(key.token, c)) c.localKey = key
+    else c.env.counters.MPFallbackTokenInit++
+    return c.localKey !== null
+  }
+
+  private makeKey(): boolean {
+    const c = this.conn
+    c.localKey = generateKey(c.env.host, (token) => c.env.claimToken(token, c))
+    if (c.localKey === null) c.env.counters.MPFallbackTokenInit++
+    return c.localKey !== null
+  }
+}
+
+/** TCP by that path: its packets are no larger than the path takes. */
+function tcpBy(tcp: TcpConfig, path: Path): TcpConfig {
+  if (path.mtu === 0) return tcp
+  return { ...tcp, mss4: Math.min(tcp.mss4, path.mtu - HEADERS4), mss6: Math.min(tcp.mss6, path.mtu - HEADERS6) }
+}
