@@ -15,10 +15,11 @@ export function isPacket(cursor: Cursor): boolean {
 
 export function parsePacketSpec(cursor: Cursor): TcpSpec | IcmpSpec {
   const isInbound = cursor.next().text === '<'
+  const before = cursor.isChar('[') && cursor.isKind('int', 1) ? parseQuoted(cursor) : null
   const ip = parseIpInfo(cursor)
   const word = cursor.peek()
   if (word.kind === 'word' && FOREIGN.has(word.text)) throw new Unsupported(word.line, `packets with ${word.text}`)
-  if (cursor.isWord('icmp')) return parseIcmp(cursor, isInbound)
+  if (cursor.isWord('icmp')) return parseIcmp(cursor, isInbound, before)
   const tuple = parseTuple(cursor)
   const flags = parseFlags(cursor)
   const seq = cursor.int()
@@ -119,21 +120,25 @@ function parseOptions(cursor: Cursor): OptionSpec[] | null {
   return options
 }
 
-function parseIcmp(cursor: Cursor, isInbound: boolean): IcmpSpec {
+/** What an ICMP error quotes; older scripts have it in front. */
+function parseQuoted(cursor: Cursor): IcmpSpec['quoted'] {
+  cursor.expectChar('[')
+  if (!cursor.isKind('int')) throw new Unsupported(cursor.line, `ICMP errors that quote ${cursor.peek().text}`)
+  const seq = cursor.int()
+  cursor.expectChar(':')
+  cursor.int()
+  const quoted = { seq, len: parseLen(cursor) }
+  cursor.expectChar(']')
+  return quoted
+}
+
+function parseIcmp(cursor: Cursor, isInbound: boolean, before: IcmpSpec['quoted']): IcmpSpec {
   cursor.expectWord('icmp')
   const type = cursor.expect('word').text
   const isCode = cursor.isKind('word') && !cursor.isWord('mtu') && !cursor.isWord('id')
   const code = isCode ? cursor.next().text : ''
   const mtu = cursor.takeWord('mtu') ? cursor.int() : -1
   if (cursor.isWord('id')) throw new Unsupported(cursor.line, 'ICMP echo')
-  let quoted: IcmpSpec['quoted'] = null
-  if (cursor.takeChar('[')) {
-    if (!cursor.isKind('int')) throw new Unsupported(cursor.line, `ICMP errors that quote ${cursor.peek().text}`)
-    const seq = cursor.int()
-    cursor.expectChar(':')
-    cursor.int()
-    quoted = { seq, len: parseLen(cursor) }
-    cursor.expectChar(']')
-  }
+  const quoted = cursor.isChar('[') ? parseQuoted(cursor) : before
   return { kind: 'icmp', isInbound, tuple: null, type, code, mtu, quoted }
 }

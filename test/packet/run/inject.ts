@@ -17,8 +17,16 @@ import { OptionWriter } from './option-writer.js'
 
 const DEFAULT_WINDOW = 65_535
 
-/** The packet that the script sends to the stack, vnet header first. Payload bytes tell their position. @param mtu of the device. */
-export function buildInbound(spec: TcpSpec, line: number, flow: Flow, keys: Keys, isScaled: boolean, mtu: number): Uint8Array {
+/** The packet that the script sends to the stack, vnet header first. Payload bytes tell their position. @param mtu of the device, `mssMax` of segments that were merged. */
+export function buildInbound(
+  spec: TcpSpec,
+  line: number,
+  flow: Flow,
+  keys: Keys,
+  isScaled: boolean,
+  mtu: number,
+  mssMax: number,
+): Uint8Array {
   const isSyn = (spec.flags & SYN) !== 0
   const hasAck = (spec.flags & ACK) !== 0
   const payload = new Uint8Array(spec.len)
@@ -26,7 +34,7 @@ export function buildInbound(spec: TcpSpec, line: number, flow: Flow, keys: Keys
   if (spec.options === null) throw new Unsupported(line, '<...> in a packet to the stack')
   const options = new OptionWriter(line, flow, keys, isScaled, payload).write(spec.options, hasAck)
   // longer than the MTU: what the receiving kernel has merged
-  const mss = mtu - (flow.local.isV4 ? 40 : 60) - options.length
+  const mss = Math.min(mssMax, mtu - (flow.local.isV4 ? 40 : 60) - options.length)
   const tclass = spec.ip === null ? 0 : spec.ip.tos >= 0 ? spec.ip.tos : Math.max(0, spec.ip.ecn)
   const bytes = segment({
     src: flow.remote,

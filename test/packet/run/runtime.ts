@@ -47,6 +47,8 @@ export class Runtime {
   private readonly stampTolerance: number
   private readonly isScaled: boolean
   private readonly mtu: number
+  /** Payload of the segments that a longer packet to us was merged from, at most. */
+  private readonly mss: number
   /** Time that relative times count from. */
   private base: Micros = START
   private pending: Pending | null = null
@@ -79,6 +81,7 @@ export class Runtime {
     this.isScaled = script.options.has('tcp_ts_ecr_scaled')
     this.world = new World(seed)
     this.mtu = Number(option('mtu', '1500'))
+    this.mss = Number(option('mss', String(this.mtu)))
     const network = {
       local: address('local_ip', '192.168.0.1', 'fd3d:fa7b:d17d::1'),
       remote: address('remote_ip', '192.0.2.1', '2001:db8::1'),
@@ -199,7 +202,7 @@ export class Runtime {
     const flow = this.flows.ofInbound(spec, line, isFirst)
     if ((spec.flags & SYN) !== 0) flow.onInboundSyn(spec.seq)
     if ((spec.flags & FIN) !== 0) flow.hasPeerFin = true
-    this.world.deliver(buildInbound(spec, line, flow, this.flows.keys, this.isScaled, this.mtu))
+    this.world.deliver(buildInbound(spec, line, flow, this.flows.keys, this.isScaled, this.mtu, this.mss))
   }
 
   private injectIcmp(spec: IcmpSpec, line: number): void {

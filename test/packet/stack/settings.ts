@@ -1,5 +1,5 @@
 import type { IpAddress } from '../../../src/base/address.js'
-import { US_PER_S } from '../../../src/base/time.js'
+import { US_PER_MS, US_PER_S } from '../../../src/base/time.js'
 import { type MptcpConfig, mptcpConfig } from '../../../src/mptcp/env.js'
 import { bbr } from '../../../src/tcp/cc/bbr.js'
 import { cubic } from '../../../src/tcp/cc/cubic.js'
@@ -17,6 +17,11 @@ export function congestionOf(name: string): Pick<TcpConfig, 'congestion' | 'paci
   return congestion === undefined ? null : { congestion, pacing: name === 'bbr' }
 }
 
+/** Window scale that Linux announces for a window of at most `bytes`. */
+export function scaleOf(bytes: number): number {
+  return Math.max(0, Math.min(14, Math.floor(Math.log2(bytes)) - 15))
+}
+
 /** Values of `sysctl` lines that set something of ours; the rest of a command is noted. */
 type Setter = (settings: Settings, value: string) => boolean
 
@@ -27,6 +32,12 @@ const SYSCTLS: Readonly<Record<string, Setter>> = {
   'net.ipv4.tcp_timestamps': (s, v) => s.tcp({ timestamps: isOn(v) }),
   'net.ipv4.tcp_sack': (s, v) => s.tcp({ sack: isOn(v) }),
   'net.ipv4.tcp_syn_retries': (s, v) => s.tcp({ synRetries: Number(v) }),
+  'net.ipv4.tcp_rto_max_ms': (s, v) => s.tcp({ rtoMaxUs: Number(v) * US_PER_MS, rtoInitUs: Math.min(US_PER_S, Number(v) * US_PER_MS) }),
+  'net.ipv4.tcp_rto_min_us': (s, v) => s.tcp({ rtoMinUs: Number(v) }),
+  'net.ipv4.tcp_notsent_lowat': (s, v) => {
+    s.notSentMax = Number(v)
+    return true
+  },
   'net.ipv4.tcp_retries2': (s, v) => s.tcp({ dataRetries: Number(v) }),
   'net.ipv4.tcp_slow_start_after_idle': (s, v) => s.tcp({ idleRestart: isOn(v) }),
   'net.ipv4.tcp_early_retrans': (s, v) => s.tcp({ tailProbes: Number(v) >= 3 }), // 0-2 are without probes
@@ -43,7 +54,7 @@ const SYSCTLS: Readonly<Record<string, Setter>> = {
     const [, middle = 0, largest = 0] = v.trim().split(/\s+/).map(Number)
     s.isScaleGiven = true
     s.receiveBuffer = middle / 2 // Linux: half of the memory is window (tcp_adv_win_scale 1)
-    return s.tcp({ windowScale: Math.max(0, Math.min(14, Math.floor(Math.log2(largest)) - 15)) })
+    return s.tcp({ windowScale: scaleOf(largest) })
   },
   'net.ipv4.tcp_wmem': (s, v) => {
     s.sendBuffer = Number(v.trim().split(/\s+/)[2])
@@ -66,6 +77,8 @@ export class Settings {
   receiveBuffer = 65_536
   sendBuffer = 4 << 20
   isScaleGiven = false
+  /** Bytes that were written and not sent, up to which more may be written. */
+  notSentMax = Number.POSITIVE_INFINITY
   /** What no line of ours stands for. */
   readonly noted: string[] = []
   private tcpValues: TcpConfig
@@ -111,6 +124,8 @@ export class Settings {
     const { assignments, rest } = readShell(text, read)
     for (const line of rest) {
       if (/^ip tcp_metrics flush\b/.test(line)) this.fastOpen.forget()
+      else if (/^tc qdisc .*\broot fq\b/.test(line))
+        this.tcp({ pacing: true }) // that discipline spreads what a flow sends
       else if (!this.paths.command(line)) this.noted.push(line)
     }
     for (const { name, value } of assignments) {

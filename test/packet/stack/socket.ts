@@ -10,7 +10,7 @@ import { type Connection, MultipathConnection, PlainConnection } from './connect
 import { BLOCKED, CallError } from './errno.js'
 import type { MptcpSide } from './mptcp-side.js'
 import { COOKIE_REQUEST, keysOfBytes } from './fast-open.js'
-import { congestionOf, type Settings } from './settings.js'
+import { congestionOf, scaleOf, type Settings } from './settings.js'
 import { SocketOptions } from './socket-options.js'
 import type { PortOwner, World } from './world.js'
 
@@ -79,6 +79,7 @@ export class Socket implements PortOwner {
   private isWriteShut = false
   private isReadShut = false
   private receiveBuffer = 0
+  private isReceiveBufferSet = false
   private sendBuffer = 0
 
   /** @param listener whose options an accepted socket inherits */
@@ -88,6 +89,7 @@ export class Socket implements PortOwner {
     this.options = new SocketOptions(listener?.options)
     this.congestion = listener?.congestion ?? {}
     this.receiveBuffer = listener?.receiveBuffer ?? stack.settings.receiveBuffer
+    this.isReceiveBufferSet = listener?.isReceiveBufferSet ?? false
     this.sendBuffer = listener?.sendBuffer ?? stack.settings.sendBuffer
   }
 
@@ -109,6 +111,8 @@ export class Socket implements PortOwner {
       : new PlainConnection(world, settings.tcpConfig, this.sendBuffer, this.receiveBuffer)
     this.options.configure(conn)
     conn.configure((cfg) => Object.assign(cfg, this.congestion))
+    if (this.isReceiveBufferSet) conn.configure((cfg) => Object.assign(cfg, { windowScale: scaleOf(this.receiveBuffer) }))
+    conn.notSentMax = settings.notSentMax
     conn.onBegun = () => this.options.act(conn)
     return conn
   }
@@ -354,6 +358,7 @@ export class Socket implements PortOwner {
       case 'SO_RCVBUF':
       case 'SO_RCVBUFFORCE':
         this.receiveBuffer = Math.max(value, RCVBUF_MIN / 2)
+        this.isReceiveBufferSet = true
         if (this.conn !== null) this.conn.in.capacity = this.receiveBuffer
         return true
       case 'SO_SNDBUF':

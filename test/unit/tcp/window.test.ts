@@ -162,7 +162,7 @@ t.test('a window update says what it can: reading a full buffer at once is one A
 for (const windowScale of [0, 3, 10, 14]) {
   t.test(`rfc9293 3.8.6: what was promised is taken, the edge never retreats by more than rounding; scale ${windowScale}`, async (t) => {
     await forSeeds(t, [1, 2, 3], (rng) => {
-      // a window below one unit cannot be told: test/packet/scripts/tcp/rfc7323-2.3-buffer-below-unit.pkt
+      // what is below one unit cannot be told, see the next test
       const capacity = rng.logUniform(Math.max(100, 2 ** windowScale), 500_000)
       const d = Dialogue.connected(t, { capacity, cfg: { windowScale } }, `win 65535 mss 1000 sackOK wscale ${windowScale}`)
       d.side.isReading = false
@@ -197,6 +197,21 @@ for (const windowScale of [0, 3, 10, 14]) {
     t.end()
   })
 }
+
+t.test('rfc7323 2.3: a buffer below one unit of the scale is announced as one unit, and again once it was read', (t) => {
+  const d = Dialogue.connected(t, { capacity: 200, cfg: { windowScale: 10 } }, 'win 65535 mss 1000 sackOK wscale 10')
+  d.side.isReading = false
+  d.hear('[.] 1 ack 1')
+  d.take()
+  d.on('[P.] 1+100 ack 1')
+  d.wait(50 * MS, '+40 [.] 1 ack 101 win 1')
+  d.on('[P.] 101+300 ack 1', '[.] 1 ack 201 win 0')
+  d.side.in.release(200)
+  d.expect('[.] 1 ack 201 win 1')
+  d.on('[P.] 201+200 ack 1')
+  d.wait(50 * MS, '+40 [.] 1 ack 401 win 0')
+  t.end()
+})
 
 t.test('rfc9293 3.8.6: a peer that shrinks its window is tolerated', (t) => {
   const d = Dialogue.connected(t, rtt, 'win 5000 mss 1000')
