@@ -77,6 +77,9 @@ export interface DataSeq {
   readonly key: string | null
 }
 
+/** Of a mapping. */
+export type Checksum = 'none' | 'computed' | number
+
 export type OptionSpec =
   | { readonly kind: 'nop' | 'eol' | 'sackOK' }
   | { readonly kind: 'mss' | 'wscale'; readonly value: number }
@@ -91,7 +94,10 @@ export type MptcpSpec =
       readonly version: number
       readonly flags: number
       readonly keys: readonly KeyRef[]
+      /** -1: no data. */
       readonly dataLen: number
+      /** Of the data: 'none', a value, or 'computed'. */
+      readonly checksum: Checksum
     }
   | {
       readonly kind: 'dss'
@@ -99,8 +105,7 @@ export type MptcpSpec =
       readonly dsn: DataSeq | null
       readonly ssn: number
       readonly dll: number
-      /** 'none', a value, or 'computed'. */
-      readonly checksum: 'none' | 'computed' | number
+      readonly checksum: Checksum
       readonly fin: boolean
     }
   | { readonly kind: 'mp_join_syn'; readonly backup: boolean; readonly id: number; readonly token: string | null; readonly nonce: number }

@@ -1,6 +1,6 @@
 import { Unsupported } from '../errors.js'
 import { isCookieName } from '../stack/fast-open.js'
-import type { DataSeq, KeyRef, MptcpSpec, OptionSpec } from './ast.js'
+import type { Checksum, DataSeq, KeyRef, MptcpSpec, OptionSpec } from './ast.js'
 import type { Cursor } from './cursor.js'
 
 const CAPABLE_FLAGS = 'abcdefgh'
@@ -109,7 +109,9 @@ function parseCapable(cursor: Cursor): MptcpSpec {
     while (cursor.takeChar(','))
     cursor.expectChar(']')
   }
-  return { kind: 'mp_capable', version, flags, keys, dataLen: cursor.takeWord('mpcdatalen') ? cursor.int() : -1 }
+  const dataLen = cursor.takeWord('mpcdatalen') ? cursor.int() : -1
+  const checksum = parseChecksum(cursor, 'none')
+  return { kind: 'mp_capable', version, flags, keys, dataLen, checksum }
 }
 
 /** `flags[flag_a, flag_h]` or `flags 0x81`; for MP_CAPABLE A is the highest bit. */
@@ -138,10 +140,15 @@ function parseDss(cursor: Cursor): MptcpSpec {
   const dsn = parseDataSeq(cursor, 'dsn')
   const ssn = cursor.takeWord('ssn') ? equalsInt(cursor) : -1
   const dll = cursor.takeWord('dll') ? equalsInt(cursor) : -1
-  let checksum: 'none' | 'computed' | number = 'computed'
-  if (cursor.takeWord('nocs')) checksum = 'none'
-  else if (cursor.takeWord('cksum')) checksum = equalsInt(cursor)
+  const checksum = parseChecksum(cursor, 'computed')
   return { kind: 'dss', ack, dsn, ssn, dll, checksum, fin: cursor.takeWord('fin') }
+}
+
+/** `nocs`, `cksum=N`, `cksum`, or nothing. */
+function parseChecksum(cursor: Cursor, otherwise: Checksum): Checksum {
+  if (cursor.takeWord('nocs')) return 'none'
+  if (!cursor.takeWord('cksum')) return otherwise
+  return cursor.isChar('=') ? equalsInt(cursor) : 'computed'
 }
 
 function equalsInt(cursor: Cursor): number {

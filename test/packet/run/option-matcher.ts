@@ -186,6 +186,7 @@ function matchCapable(spec: MptcpSpec & { kind: 'mp_capable' }, m: mp.MptcpOptio
   if (m.capableVersion !== spec.version) return `version ${m.capableVersion} of mp_capable`
   if (m.capableFlags !== spec.flags) return `flags 0x${m.capableFlags.toString(16)} of mp_capable`
   if (m.capableDataLen !== spec.dataLen) return `data length ${m.capableDataLen} of mp_capable`
+  if (m.capableChecksum >= 0 !== (spec.checksum !== 'none')) return 'checksum of mp_capable'
   const count = m.capableLen === 4 ? 0 : m.capableLen === 12 ? 1 : 2
   if (count !== spec.keys.length) return `length ${m.capableLen} of mp_capable`
   if (count === 0) keys.begin()

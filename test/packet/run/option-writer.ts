@@ -151,8 +151,10 @@ export class OptionWriter {
       return value
     })
     const [own = 0n, peer = 0n] = values
-    const len = o.dataLen >= 0 ? 22 : values.length === 0 ? 4 : values.length === 1 ? 12 : 20
-    return mp.writeCapable(this.mem, at, len, o.version, o.flags, hi(own), lo(own), hi(peer), lo(peer), o.dataLen, 0)
+    const hasSum = o.checksum !== 'none'
+    const len = o.dataLen >= 0 ? (hasSum ? 24 : 22) : values.length === 0 ? 4 : values.length === 1 ? 12 : 20
+    const sum = o.checksum === 'computed' ? dssChecksum(Keys.dsn(own, 1n), 1, o.dataLen, this.payload) : hasSum ? Number(o.checksum) : 0
+    return mp.writeCapable(this.mem, at, len, o.version, o.flags, hi(own), lo(own), hi(peer), lo(peer), o.dataLen, sum)
   }
 
   private dss(o: MptcpSpec & { kind: 'dss' }, at: number): number {
