@@ -127,7 +127,9 @@ export class Flight extends Records {
 
   /** RFC 6675 §4 "pipe": bytes believed to be in the network. */
   get pipe(): number {
-    return this.end - this.start - this.sacked - this.blindSacked - this.lost + this.retrans
+    const unknown = this.end - this.start - this.sacked - this.lost
+    // what is found lost later may have been counted as arrived by duplicate ACKs
+    return unknown - Math.min(this.blindSacked, unknown) + this.retrans
   }
 
   /** Sending instant of the oldest record. */
