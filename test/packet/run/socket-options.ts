@@ -20,7 +20,7 @@ export function setsockopt(s: Socket, args: Arguments, line: number): number {
 }
 
 /** What a string of C stands for: `\\xa1` is one byte. */
-function bytesOf(text: string): Uint8Array {
+function bytesOf(text: string): Buffer {
   return Buffer.from(
     text.replace(/\\x([0-9a-fA-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))),
     'latin1',
@@ -44,6 +44,10 @@ export function getsockopt(s: Socket, args: Arguments, line: number): Call {
       wouldBlock: null,
       check: () => (wanted === '' || wanted === actual ? '' : `SO_ERROR is ${actual}, not ${wanted}`),
     }
+  }
+  if (name === 'TCP_FASTOPEN_KEY') {
+    const wanted = expr.kind === 'string' ? expr.text : ''
+    return { attempt: () => 0, wouldBlock: null, check: () => (bytesOf(wanted).equals(s.fastOpenKey) ? '' : `${name} is another key`) }
   }
   if (name === 'SO_LINGER' || s.getOption(name) === null) throw new Unsupported(line, `getsockopt ${name}`)
   return {

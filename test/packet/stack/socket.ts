@@ -66,6 +66,7 @@ export class Socket implements PortOwner {
   linger: number | null = null
   /** TCP_FASTOPEN_KEY, null: the keys that all listeners share. */
   private fastOpenKeys: FastOpenKeys | null = null
+  fastOpenKey: Uint8Array = new Uint8Array(0)
   private gate: FastOpenGate | null = null
   private backlogMax = 0
   /** TCP_FASTOPEN_CONNECT: `connect` has succeeded, and the SYN leaves with the first bytes that are written. */
@@ -160,6 +161,7 @@ export class Socket implements PortOwner {
     const keys = keysOfBytes(bytes)
     if (keys === null) throw new CallError('EINVAL')
     this.fastOpenKeys = keys
+    this.fastOpenKey = bytes
     if (this.gate !== null) this.gate.keys = keys
   }
 
