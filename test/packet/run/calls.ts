@@ -40,9 +40,10 @@ export function checkCall(spec: CallSpec, line: number): void {
 
 const NO_CHECK = () => ''
 /** Message flags that are understood, of calls that send and of calls that receive. */
-const SEND_FLAGS = flagsOf('MSG_DONTWAIT MSG_NOSIGNAL MSG_MORE MSG_ZEROCOPY MSG_FASTOPEN')
+const SEND_FLAGS = flagsOf('MSG_DONTWAIT MSG_NOSIGNAL MSG_MORE MSG_EOR MSG_ZEROCOPY MSG_FASTOPEN')
 const RECEIVE_FLAGS = flagsOf('MSG_DONTWAIT MSG_NOSIGNAL MSG_PEEK MSG_TRUNC MSG_WAITALL')
-const [PEEK, MORE, DONTWAIT, FASTOPEN] = [flagsOf('MSG_PEEK'), flagsOf('MSG_MORE'), flagsOf('MSG_DONTWAIT'), flagsOf('MSG_FASTOPEN')]
+const [PEEK, MORE] = [flagsOf('MSG_PEEK'), flagsOf('MSG_MORE')]
+const [RECORD, DONTWAIT, FASTOPEN] = [flagsOf('MSG_EOR'), flagsOf('MSG_DONTWAIT'), flagsOf('MSG_FASTOPEN')]
 const O_NONBLOCK = CONSTANTS.O_NONBLOCK as number
 
 /** Descriptors of a run and the system calls on them. */
@@ -175,7 +176,7 @@ export class Calls {
    * A call that sends blocks until all of it is in the buffer, as Linux has it; without blocking it takes what there is room for.
    */
   private send(s: Socket, len: number, flags: number): Call {
-    const isMore = (flags & MORE) !== 0
+    const mode = (flags & MORE) !== 0 ? 'more' : (flags & RECORD) !== 0 ? 'record' : 'plain'
     const mayBlock = !s.isNonBlocking && (flags & DONTWAIT) === 0
     if ((flags & FASTOPEN) !== 0 && s.isConnecting) {
       return {
@@ -198,7 +199,7 @@ export class Calls {
         }
         if (isOpening && s.isConnecting) return BLOCKED
         if (taken === len && len > 0) return s.opened(taken)
-        const n = s.write(len - taken, isMore)
+        const n = s.write(len - taken, mode)
         if (n === BLOCKED) return taken > 0 && !mayBlock ? taken : BLOCKED
         taken += n
         return taken === len || !mayBlock ? taken : BLOCKED

@@ -15,7 +15,7 @@ import type { Packet } from '../../../src/wire/packet.js'
 import type { TcpOptions } from '../../../src/wire/tcp-options.js'
 import { CallError } from './errno.js'
 import type { MptcpSide } from './mptcp-side.js'
-import { ScriptFlow } from './script-flow.js'
+import { ScriptFlow, type WriteMode } from './script-flow.js'
 import type { Actor, World } from './world.js'
 
 /** The connection behind a socket, plain or MPTCP, with the queues that the socket reads and writes. */
@@ -81,8 +81,8 @@ export abstract class Connection implements Actor {
   abstract uncork(): void
   /** TCP_KEEPCNT. */
   abstract setKeepCount(n: number): void
-  /** The application has written; `isMore`: MSG_MORE. */
-  abstract onWrite(isMore: boolean): void
+  /** The application has written. */
+  abstract onWrite(mode: WriteMode): void
 
   /** TCP_QUICKACK: segments are acknowledged at once, or not. */
   quickAck(isOn: boolean): void {
@@ -232,9 +232,9 @@ export class PlainConnection extends Connection {
     this.flow.keepCount = n
   }
 
-  override onWrite(isMore: boolean): void {
+  override onWrite(mode: WriteMode): void {
     this.flow.mss = this.ep.mss
-    this.flow.onWrite(isMore, this.ep.baseRtoUs(), this.world.now)
+    this.flow.onWrite(mode, this.ep.baseRtoUs(), this.world.now)
   }
 
   pump(tx: TxRing, now: Micros): boolean {

@@ -7,7 +7,10 @@ import type { TcpOptions } from '../../../src/wire/tcp-options.js'
 /** Why a segment that is not full waits: TCP_CORK, or MSG_MORE of the last write. */
 export type Hold = 'none' | 'cork' | 'more'
 
-/** A plain flow with what a socket of Linux does between its queue and TCP: corks, and the number of keepalives. */
+/** How an application writes: MSG_MORE, or MSG_EOR, which ends a record. */
+export type WriteMode = 'plain' | 'more' | 'record'
+
+/** A plain flow with what a socket of Linux does between its queue and TCP: corks, records, and the number of keepalives. */
 export class ScriptFlow extends PlainFlow {
   /** TCP_KEEPCNT. */
   keepCount = 9
@@ -41,14 +44,36 @@ export class ScriptFlow extends PlainFlow {
   /** Bytes that may leave. */
   private released(): number {
     const all = super.pending()
+    const sent = this.out.readyEnd - all
+    const end = this.recordEnd(sent)
+    if (end < Number.POSITIVE_INFINITY) return end - sent
     return this.hold === 'none' ? all : all - (all % this.mss)
+  }
+
+  /** Ends of records in the stream: no segment goes across one. */
+  private readonly records: number[] = []
+
+  /** Where the record ends that holds byte `off` of the stream; Infinity: it has no end yet. */
+  private recordEnd(off: number): number {
+    return this.records.find((end) => end > off) ?? Number.POSITIVE_INFINITY
+  }
+
+  override runAt(seqOff: SeqOff, maxLen: number, run: Run): boolean {
+    return super.runAt(seqOff, Math.min(maxLen, this.recordEnd(seqOff - 1) - (seqOff - 1)), run)
+  }
+
+  /** What a record ends with waits for nothing. */
+  override isEnding(): boolean {
+    return super.isEnding() || this.recordEnd(this.out.readyEnd - super.pending()) < this.out.readyEnd
   }
 
   /** Payload of a full segment. */
   mss = 1
 
   /** The application has written. @param rtoUs after which what is held leaves in any case, unless something is in flight */
-  onWrite(isMore: boolean, rtoUs: Micros, now: Micros): void {
+  onWrite(mode: WriteMode, rtoUs: Micros, now: Micros): void {
+    const isMore = mode === 'more'
+    if (mode === 'record') this.records.push(this.out.readyEnd)
     this.isUnpushed = isMore
     if (this.hold !== 'cork') this.hold = isMore ? 'more' : 'none'
     if (this.hold === 'none') this.releaseAt = NEVER
@@ -69,6 +94,7 @@ export class ScriptFlow extends PlainFlow {
 
   override acked(seqOff: SeqOff, now: Micros): void {
     super.acked(seqOff, now)
+    while ((this.records[0] ?? Number.POSITIVE_INFINITY) <= this.out.base) this.records.shift()
     if (this.hold === 'more') this.release() // Linux: the flag was for that write alone
   }
 

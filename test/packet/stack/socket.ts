@@ -10,6 +10,7 @@ import { type Connection, MultipathConnection, PlainConnection } from './connect
 import { BLOCKED, CallError } from './errno.js'
 import type { MptcpSide } from './mptcp-side.js'
 import { COOKIE_REQUEST, keysOfBytes } from './fast-open.js'
+import type { WriteMode } from './script-flow.js'
 import { congestionOf, scaleOf, type Settings } from './settings.js'
 import { SocketOptions } from './socket-options.js'
 import type { PortOwner, World } from './world.js'
@@ -248,8 +249,8 @@ export class Socket implements PortOwner {
     return this.conn !== null && !this.conn.isEstablished && !this.conn.isClosed
   }
 
-  /** Bytes taken, as many as the buffer has room for. @param n of a pattern: no script looks into its payload. @param isMore MSG_MORE */
-  write(n: number, isMore: boolean): number | typeof BLOCKED {
+  /** Bytes taken, as many as the buffer has room for. @param n of a pattern: no script looks into its payload. */
+  write(n: number, mode: WriteMode = 'plain'): number | typeof BLOCKED {
     const conn = this.conn
     if (conn === null || this.isListening) throw new CallError('EPIPE')
     this.throwError()
@@ -258,7 +259,7 @@ export class Socket implements PortOwner {
     if (!conn.isOpen) return BLOCKED
     const taken = conn.out.append(new Uint8Array(n), 0, n)
     if (taken === 0) return BLOCKED
-    conn.onWrite(isMore)
+    conn.onWrite(taken < n ? 'plain' : mode)
     return taken
   }
 
