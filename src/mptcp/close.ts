@@ -2,7 +2,8 @@ import { type Micros, NEVER, US_PER_S } from '../base/time.js'
 import * as st from '../tcp/state.js'
 import { RST_TOO_MUCH_OUTSTANDING, RST_UNSPECIFIED } from '../wire/mptcp-options.js'
 import type { MptcpConnection } from './connection.js'
-import { PHASE_DEAD, PHASE_JOINING, PHASE_OPEN, PHASE_PLAIN, PHASE_SYN, type Subflow } from './subflow.js'
+import { PHASE_DEAD, PHASE_JOINING, PHASE_OPEN, PHASE_PLAIN, PHASE_SYN } from './phase.js'
+import type { Subflow } from './subflow.js'
 
 /** How long subflows may take to exchange their FINs once both DATA_FINs are acknowledged (Linux: close_timeout 60 s). */
 const LINGER_US = 60 * US_PER_S

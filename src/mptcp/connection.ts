@@ -34,6 +34,7 @@ import { releaseSent } from './release.js'
 import type { SparseConfig } from './sparse.js'
 import { DATA_ACK_ADVANCED, DATA_ACK_BAD, SendState } from './send-state.js'
 import type { Subflow } from './subflow.js'
+import type { SubflowSource } from './subflow-source.js'
 import { sendNew, sendReinjections, sendReserved, sendRest } from './transmit.js'
 
 export { C_ESTABLISHED, C_PEER_FIN, C_CLOSED, C_DATA, C_SPACE, C_DONE, C_FALLBACK, C_SUBFLOW, C_ADDRESSES } from './events.js'
@@ -402,7 +403,7 @@ export class MptcpConnection implements SchedulerView {
   }
 
   /** Somebody else can carry what `s` could. */
-  hasOther(s: Subflow): boolean {
+  hasOther(s: SubflowSource): boolean {
     for (let i = 0; i < this.subflows.length; i++) {
       const o = this.subflows[i] as Subflow
       if (o !== s && o.isUsable) return true

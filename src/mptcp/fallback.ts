@@ -3,7 +3,8 @@ import { SUBFLOW_DOWN } from '../scheduler/scheduler.js'
 import type { SeqOff } from '../tcp/extension.js'
 import { RST_MIDDLEBOX, RST_MPTCP_ERROR } from '../wire/mptcp-options.js'
 import type { MptcpConnection } from './connection.js'
-import { PHASE_SYN, type Subflow } from './subflow.js'
+import { PHASE_SYN } from './phase.js'
+import type { Subflow } from './subflow.js'
 
 /** Why a connection is plain TCP (RFC 8684 §3.7). */
 export const FB_NONE = 0

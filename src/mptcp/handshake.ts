@@ -16,7 +16,8 @@ import type { Packet } from '../wire/packet.js'
 import type { MptcpConfig } from './env.js'
 import * as fb from './fallback.js'
 import { equalConstantTime, HMAC_ACK_LEN, HMAC_SYNACK_LEN, joinHmac, KeyMaterial } from './keys.js'
-import { PHASE_JOINING, PHASE_OPEN, PHASE_UNCONFIRMED, type Subflow } from './subflow.js'
+import { PHASE_JOINING, PHASE_OPEN, PHASE_UNCONFIRMED } from './phase.js'
+import type { Subflow } from './subflow.js'
 
 /** What a join has to remember until it is established. */
 export class JoinState {

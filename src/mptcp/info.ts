@@ -3,7 +3,8 @@ import type { Micros } from '../base/time.js'
 import { STATE_NAMES } from '../tcp/state.js'
 import type { MptcpConnection } from './connection.js'
 import { FALLBACK_NAMES } from './fallback.js'
-import { PHASE_NAMES, type Subflow } from './subflow.js'
+import { PHASE_NAMES } from './phase.js'
+import type { Subflow } from './subflow.js'
 
 /** One subflow as `status` shows it; fields as `ss -ti` has them. Plain data. */
 export interface SubflowInfo {

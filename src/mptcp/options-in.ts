@@ -36,7 +36,8 @@ import { onCapableAck, onCapableSynAck, onJoinAck, onJoinSynAck } from './handsh
 import type { KeyMaterial } from './keys.js'
 import type { DataOff } from './mapping.js'
 import { MAP_CONTRADICTS, MAP_FULL, SUM_IMPLIED } from './rx-mappings.js'
-import { PHASE_DEAD, PHASE_JOINING, PHASE_OPEN, PHASE_PLAIN, PHASE_SYN, PHASE_UNCONFIRMED, type Subflow } from './subflow.js'
+import { PHASE_DEAD, PHASE_JOINING, PHASE_OPEN, PHASE_PLAIN, PHASE_SYN, PHASE_UNCONFIRMED } from './phase.js'
+import type { Subflow } from './subflow.js'
 
 /** Segments in a row without any option, after which the path is believed to strip them (RFC 8684 §3.7). */
 export const BARE_RUN = 3

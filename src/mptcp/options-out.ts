@@ -34,7 +34,8 @@ import { capableFlags, type JoinState } from './handshake.js'
 import type { KeyMaterial } from './keys.js'
 import type { DataOff } from './mapping.js'
 import { isBare } from './sparse.js'
-import { PHASE_DEAD, PHASE_JOINING, PHASE_PLAIN, PHASE_SYN, PHASE_UNCONFIRMED, type Subflow } from './subflow.js'
+import { PHASE_DEAD, PHASE_JOINING, PHASE_PLAIN, PHASE_SYN, PHASE_UNCONFIRMED } from './phase.js'
+import type { Subflow } from './subflow.js'
 
 /** Lengths of options whose length never varies. */
 const CAPABLE_SYN_LEN = 4

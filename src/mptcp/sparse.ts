@@ -2,6 +2,7 @@ import { GRANT_MAX } from '../scheduler/scheduler.js'
 import { segmentPayload } from '../tcp/segment-writer.js'
 import { dataAckLen } from './options-out.js'
 import type { Subflow } from './subflow.js'
+import type { SubflowSource } from './subflow-source.js'
 
 /**
  * Sparse DSS, RFC 8684 §3.3.1: one mapping covers many segments, and only the first of them says so. The others carry as much payload as
@@ -40,7 +41,7 @@ export type SparseState = 0 | 1 | 2
  * takes up behind a first one of its own. Only of data that is queued and that the peer has room for (the grant is bounded by both), and
  * no more than leaves in half a round trip; half of what is left, so that no path is busy for long when the others have nothing to do.
  */
-export function spanOf(s: Subflow, len: number): number {
+export function spanOf(s: SubflowSource, len: number): number {
   const c = s.conn
   const { sparse } = c
   if (sparse === null || s.sparse === SPARSE_OFF || !s.hasDataAck || c.isChecksummed || s.grantOff !== c.snd.nxt) return len
@@ -57,7 +58,7 @@ export function spanOf(s: Subflow, len: number): number {
 }
 
 /** What is known of the path from other connections decides. */
-function tryPath(s: Subflow): boolean {
+function tryPath(s: SubflowSource): boolean {
   const { env } = s.conn
   s.sparse = env.isSparseOff?.(s.ep.tuple) === true ? SPARSE_OFF : SPARSE_USED
   return s.sparse === SPARSE_USED
@@ -75,7 +76,7 @@ export function isBare(s: Subflow): boolean {
  * Something is wrong with a subflow: a reset, a fallback, bytes that were acknowledged and did not arrive. Whether bare segments are to
  * blame is not known; this path gets none any more.
  */
-export function suspectSparse(s: Subflow): void {
+export function suspectSparse(s: SubflowSource): void {
   if (s.sparse !== SPARSE_USED) return
   s.sparse = SPARSE_OFF
   s.conn.env.counters.SparseOff++

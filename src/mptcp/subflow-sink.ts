@@ -5,7 +5,8 @@ import { RST_MIDDLEBOX } from '../wire/mptcp-options.js'
 import { onBadChecksum } from './fallback.js'
 import { onUnmapped, UNMAPPED_IMPLIED, UNMAPPED_PLAIN, UNMAPPED_STAGE } from './options-in.js'
 import { Staging } from './staging.js'
-import { PHASE_PLAIN, PHASE_SYN, type Subflow } from './subflow.js'
+import { PHASE_PLAIN, PHASE_SYN } from './phase.js'
+import type { Subflow } from './subflow.js'
 
 /**
  * Where a subflow's payload goes: by its mapping into the connection's receive queue; without one, or with a checksum to be verified,

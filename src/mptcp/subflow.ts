@@ -1,7 +1,7 @@
 import { NEVER, type Micros } from '../base/time.js'
 import type { TxRing } from '../base/rings.js'
 import type { Path } from '../pathmgr/path.js'
-import { GRANT_MAX, type SubflowView } from '../scheduler/scheduler.js'
+import type { SubflowView } from '../scheduler/scheduler.js'
 import type { TcpEndpoint } from '../tcp/endpoint.js'
 import {
   ACK_ALONE,
@@ -15,11 +15,9 @@ import {
   type Run,
   type SegmentKind,
   type SegmentSink,
-  type SegmentSource,
   type SeqOff,
   type TcpExtension,
 } from '../tcp/extension.js'
-import { segmentPayload } from '../tcp/segment-writer.js'
 import { CAUSE_RESET } from '../tcp/state.js'
 import { HAS_FAIL, HAS_RST, RST_MIDDLEBOX, RST_MPTCP_ERROR } from '../wire/mptcp-options.js'
 import type { Packet } from '../wire/packet.js'
@@ -29,29 +27,15 @@ import type { JoinState } from './handshake.js'
 import type { DataOff } from './mapping.js'
 import { isFastclose, readOptions } from './options-in.js'
 import { optionLen, writeOptions } from './options-out.js'
-import { Retained } from './retained.js'
+import { PHASE_DEAD, PHASE_OPEN, PHASE_PLAIN, PHASE_SYN, PHASE_UNCONFIRMED } from './phase.js'
 import type { MapResult, RxMappings } from './rx-mappings.js'
-import { SPARSE_UNTRIED, type SparseState, spanOf, suspectSparse } from './sparse.js'
+import { suspectSparse } from './sparse.js'
 import type { Stale } from './stale.js'
 import type { Staging } from './staging.js'
 import { acceptPayload, drainPlain, drainStaging } from './subflow-sink.js'
-import type { TxMappings } from './tx-mappings.js'
+import { SubflowSource } from './subflow-source.js'
 
-/** SYN sent, or third ACK awaited. */
-export const PHASE_SYN = 0
-/** Active, initial: the peer has shown its key, but nothing proves yet that it has ours. */
-export const PHASE_UNCONFIRMED = 1
-/** Active join: the third ACK is out, no data before the fourth (RFC 8684 §3.2 PRE_ESTABLISHED). */
-export const PHASE_JOINING = 2
-export const PHASE_OPEN = 3
-/** Fallen back: no options, the stream is counted in SeqOff. */
-export const PHASE_PLAIN = 4
-/** The endpoint is closed, or lingers in TIME-WAIT by itself. */
-export const PHASE_DEAD = 5
-export type Phase = 0 | 1 | 2 | 3 | 4 | 5
-
-/** Names for `status`. */
-export const PHASE_NAMES: readonly string[] = ['syn', 'unconfirmed', 'joining', 'open', 'plain', 'dead']
+export { PHASE_SYN, PHASE_UNCONFIRMED, PHASE_JOINING, PHASE_OPEN, PHASE_PLAIN, PHASE_DEAD, PHASE_NAMES, type Phase } from './phase.js'
 
 /**
  * One subflow of a connection: source, sink and extension of one endpoint, and what the scheduler sees of it. Path state lives here,
@@ -62,15 +46,13 @@ export const PHASE_NAMES: readonly string[] = ['syn', 'unconfirmed', 'joining', 
  *         |-----------------------^                   passive
  *         \--------> PLAIN (fallback; also from UNCONFIRMED and OPEN)
  */
-export class Subflow implements SegmentSource, SegmentSink, TcpExtension, SubflowView {
-  readonly conn: MptcpConnection
+export class Subflow extends SubflowSource implements SegmentSink, TcpExtension, SubflowView {
   readonly ep: TcpEndpoint
   readonly path: Path
   /** Unique within the connection; never reused. */
   readonly id: number
   readonly isActive: boolean
   readonly isJoin: boolean
-  phase: Phase = PHASE_SYN
   localAddrId: number
   remoteAddrId = 0
   /** We asked the peer, the peer asked us, to treat it as backup. */
@@ -83,50 +65,22 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   isPlainSyn = false
   isCapableAckSent = false
 
-  // ---- sending
-  /** Declared mappings that are not wholly acknowledged; null while there are none. */
-  tx: TxMappings | null = null
-  /** A copy of the flight, taken because it held up the send buffer. */
-  retained: Retained | null = null
-  /** Bytes of ours that the SYN brought; subflow sequence numbers of mappings do not count them (RFC 8684 appendix B.2). */
-  fastOpenLen = 0
-  /** The same of the peer's SYN. */
-  peerFastOpenLen = 0
-  /** SeqOff of the next new byte, and below which all is acknowledged. */
-  nextSeq: SeqOff = 1
-  ackedSeq: SeqOff = 1
-  /** End of a mapping of which only a part has left; not above `nextSeq`: there is none. See sparse.ts, as for `sparse`. */
-  reserveEnd: SeqOff = 0
-  sparse: SparseState = SPARSE_UNTRIED
-  /** What the scheduler lets out in this step, in DataOff. */
-  grantOff: DataOff = 0
-  grantLen = 0
-  /** Sum over the run that was written last, for `commit`. */
-  declaredSum = -1
+  // ---- scheduling
   /** Found unable to send in this round. */
   isBlocked = false
   /** Earliest instant of the next probe of this subflow's own window. */
   probeAt: Micros = 0
-  /** Start of the infinite mapping that the next data carries; -1: none. */
-  infiniteSsn: SeqOff = -1
-  infiniteData: DataOff = 0
-  /** SeqOff of the segment that carried it, so that its retransmission does too; -1: none yet. */
-  infiniteAt: SeqOff = -1
 
   // ---- receiving
   /** Mappings of bytes that are not consumed; null while there are none. */
   rx: RxMappings | null = null
   staging: Staging | null = null
-  /** A DATA_ACK was received on this subflow. */
-  hasDataAck = false
   /** Segments without any MPTCP option since the last one with. */
   bareRun = 0
   /** The peer closed its direction of the subflow. */
   isPeerFin = false
   /** The only subflow may send its FIN although the DATA_FIN is not acknowledged: nobody answers it. */
   isFinForced = false
-  /** Data-level timeouts in a row that are this subflow's fault: it acknowledged what never reached the data level. */
-  holes = 0
   /** Window probes in a row without an answer. */
   silentProbes = 0
   /** Timeouts in a row, null: it answers. */
@@ -162,7 +116,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
 
   /** @param make creates the endpoint over this object. */
   constructor(conn: MptcpConnection, id: number, path: Path, isActive: boolean, join: JoinState | null, make: (s: Subflow) => TcpEndpoint) {
-    this.conn = conn
+    super(conn)
     this.id = id
     this.path = path
     this.isActive = isActive
@@ -197,7 +151,6 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   get bytesAcked(): number {
     return this.ep.bytesAcked
   }
-  carriedTo: DataOff = 0
   get rtoCount(): number {
     return this.ep.rtoCount
   }
@@ -277,26 +230,10 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
     return ON_RESET
   }
 
-  /** Bytes that are mapped and have not left, see sparse.ts. */
-  get reserved(): number {
-    return Math.max(0, this.reserveEnd - this.nextSeq)
-  }
-
-  /** SeqOff behind the last byte that is mapped. */
-  get mappedEnd(): SeqOff {
-    return Math.max(this.reserveEnd, this.nextSeq)
-  }
-
   /** Closes the subflow by RST with MP_TCPRST. */
   reset(reason: number): void {
     this.rstReason = reason
     this.ep.abort()
-  }
-
-  /** The next data carries the infinite mapping from [data, ...) at `seq`. */
-  announceInfinite(data: DataOff, seq: SeqOff): void {
-    this.infiniteData = data
-    this.infiniteSsn = seq
   }
 
   /** The connection has fallen back; its coordinates are fixed. What is staged is stream data now. */
@@ -323,7 +260,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
   /** Gives back everything; the endpoint is closed. */
   die(): void {
     this.phase = PHASE_DEAD
-    if (this.ep.cause === CAUSE_RESET || this.rstReason === RST_MIDDLEBOX || this.rstReason === RST_MPTCP_ERROR) suspectSparse(this)
+    if (!this.conn.isClosed && this.isEndSuspicious()) suspectSparse(this)
     this.conn.group?.leave(this.ep.snd.cc)
     this.join = null
     this.stale = null
@@ -348,121 +285,7 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
     this.joinAckAt = now + this.ep.baseRtoUs() * 2 ** this.joinAckTries
   }
 
-  // ---------------------------------------------------------------- SegmentSource
-
-  pending(): number {
-    const c = this.conn
-    if (this.phase !== PHASE_PLAIN) {
-      if (this.reserveEnd <= this.nextSeq) return this.grantLen
-      return c.isClosing ? 0 : this.reserveEnd - this.nextSeq // once everything is DATA_ACKed, nobody waits for the rest
-    }
-    return c.sendQueue.readyEnd - c.tx.streamOfSeq(this.nextSeq)
-  }
-
-  prepare(seqOff: SeqOff, maxLen: number, _now: Micros, run: Run): boolean {
-    const c = this.conn
-    if (this.phase === PHASE_PLAIN) {
-      const off = c.tx.streamOfSeq(seqOff)
-      run.off = off
-      run.len = Math.min(maxLen, c.sendQueue.readyEnd - off)
-    } else if (this.phase === PHASE_SYN && this.isActive) {
-      // Fast Open: the only data that a SYN can carry, outside of the data sequence space (RFC 8684 appendix B.2)
-      run.off = 0
-      run.len = Math.min(maxLen, c.sendQueue.readyEnd)
-      run.span = run.len
-    } else if (this.reserveEnd > seqOff) return this.runAt(seqOff, maxLen, run)
-    else {
-      const len = Math.min(maxLen, this.grantLen, GRANT_MAX)
-      run.off = c.tx.streamOfData(this.grantOff)
-      run.tag = this.grantOff
-      run.span = c.sparse === null ? len : spanOf(this, len)
-      // options are the same in all segments of a super-segment: the one with the DSS goes alone
-      run.len = run.span > len ? Math.min(len, segmentPayload(this.ep, false)) : len
-    }
-    run.queue = c.sendQueue
-    return run.len > 0
-  }
-
-  commit(seqOff: SeqOff, run: Run, n: number, _now: Micros): void {
-    this.nextSeq = seqOff + n
-    const c = this.conn
-    if (this.phase === PHASE_PLAIN) {
-      if (this.infiniteSsn >= 0 && this.infiniteAt < 0) this.infiniteAt = seqOff
-      return
-    }
-    if (this.reserveEnd > seqOff) return // declared already
-    const { span } = run
-    if (this.tx === null) this.tx = c.cfg.txMappings.take(seqOff)
-    this.tx.push(seqOff, run.tag, span, this.declaredSum)
-    if (span > n) {
-      this.reserveEnd = seqOff + span
-      c.env.counters.SparseMappings++
-    }
-    this.grantOff += span
-    this.grantLen -= span
-    if (this.grantOff > this.carriedTo) this.carriedTo = this.grantOff
-    c.onCommitted(run.tag, span)
-  }
-
-  runAt(seqOff: SeqOff, maxLen: number, run: Run): boolean {
-    const c = this.conn
-    run.queue = c.sendQueue
-    if (this.phase === PHASE_PLAIN) {
-      run.off = c.tx.streamOfSeq(seqOff)
-      run.len = Math.min(maxLen, this.nextSeq - seqOff)
-      return run.len > 0 && run.off >= c.sendQueue.base
-    }
-    const tx = this.tx
-    const i = tx === null ? -1 : tx.find(seqOff)
-    if (tx === null || i < 0) return false
-    run.off = c.tx.streamOfData(tx.dataAt(i) + (seqOff - tx.seqAt(i)))
-    run.len = Math.min(maxLen, tx.endAt(i) - seqOff)
-    run.tag = i
-    if (this.retained?.has(seqOff) === true) this.retained.locate(seqOff, run)
-    return true
-  }
-
-  acked(seqOff: SeqOff, _now: Micros): void {
-    this.ackedSeq = Math.min(seqOff, this.nextSeq)
-    if (this.infiniteAt >= 0 && seqOff > this.infiniteAt) this.infiniteSsn = -1
-    this.conn.isReleaseDue = true
-    if (this.retained?.ackTo(seqOff) === true) this.retained = null
-    const tx = this.tx
-    if (tx === null) return
-    tx.ackTo(seqOff)
-    if (tx.retire(this.conn.snd.una) > 0) this.holes = 0
-    if (tx.count === 0) this.dropTx()
-  }
-
-  /** Smallest DataOff that this subflow still needs in the send queue, Infinity: none. */
-  minNeeded(): DataOff {
-    const { tx, retained } = this
-    if (tx === null) return Infinity
-    if (retained === null) return tx.minUnacked()
-    let min = Infinity
-    for (let i = tx.count - 1; i >= 0 && tx.endAt(i) > retained.end; i--)
-      min = Math.min(min, tx.dataAt(i) + Math.max(0, retained.end - tx.seqAt(i)))
-    return min
-  }
-
-  /** Takes a copy of the flight, so that the send queue can let go of it. */
-  retain(): void {
-    const { tx, conn } = this
-    if (tx === null || tx.acked === tx.count) return
-    if (this.retained === null) this.retained = new Retained(tx.unackedFrom(tx.acked), conn.env.arena)
-    this.retained.extend(tx, conn.sendQueue, conn.tx)
-  }
-
-  /** The data level moved: forgets mappings that both levels have acknowledged. */
-  retire(dataUna: DataOff): void {
-    if (this.tx === null) return
-    this.tx.retire(dataUna)
-    if (this.tx.count === 0) this.dropTx()
-  }
-
-  isEnding(): boolean {
-    return this.conn.sendQueue.finAt >= 0
-  }
+  // ---------------------------------------------------------------- SegmentSource, what is not in its base
 
   finAt(): SeqOff {
     const c = this.conn
@@ -596,16 +419,19 @@ export class Subflow implements SegmentSource, SegmentSink, TcpExtension, Subflo
 
   // ---------------------------------------------------------------- inner
 
-  private dropTx(): void {
-    if (this.tx !== null) this.conn.cfg.txMappings.give(this.tx)
-    this.tx = null
-    this.reserveEnd = 0
-    this.retained?.clear()
-    this.retained = null
+  /** It was reset for a reason that mappings may be behind, or for none, as boxes do that know nothing of MPTCP. */
+  private isEndSuspicious(): boolean {
+    const reason = this.peerRstReason
+    return this.ep.cause === CAUSE_RESET ? reason < 0 || isAboutMappings(reason) : isAboutMappings(this.rstReason)
   }
 
   private dropRx(): void {
     if (this.rx !== null) this.conn.cfg.rxMappings.give(this.rx)
     this.rx = null
   }
+}
+
+/** A reason for MP_TCPRST that mappings may be behind. */
+function isAboutMappings(reason: number): boolean {
+  return reason === RST_MIDDLEBOX || reason === RST_MPTCP_ERROR
 }
