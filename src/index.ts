@@ -62,6 +62,11 @@ export interface StackConfig {
   readonly announce?: readonly AnnounceOptions[]
   /** Accepted connections forbid joins to the address and port that they came to (flag C). Default false. */
   readonly denyJoinInitial?: boolean
+  /**
+   * Servers answer a Fast Open before the handshake is complete over MPTCP too, as over TCP (RFC 8684 appendix B.3): for clients that are
+   * this stack. Linux takes such an answer for a fallback to TCP. Default false.
+   */
+  readonly answerEarly?: boolean
   /** Seconds of silence after which a subflow is asked for a sign of life; 0: never. Default 240. */
   readonly keepalive?: number
   /** Seconds that data may wait for its acknowledgement before the connection ends with ETIMEDOUT; 0: as long as it is retransmitted. */
@@ -163,6 +168,7 @@ function engineConfigOf({ device, config }: StackOptions): EngineConfig {
       checksum: config.checksum ?? false,
       sparse: config.sparseDss === 'off' ? null : SPARSE_AUTO,
       denyJoinInitial: config.denyJoinInitial ?? false,
+      isAnswerEarly: config.answerEarly ?? false,
     }),
   })
 }
