@@ -82,7 +82,8 @@ const JOIN_BY = 10
 
 /** Options taken from the k-th data segment only, or from that on, acknowledgements included: RFC 8684 §3.7. */
 export function stripOnly(k: number): Kind {
-  return strip(`only data ${k}`, nth(isData, only(k)), { sole: 'MPX', 'first of two': 'MR', join: 'MR' })
+  // a server may say nothing at the data level before its first data, and without a DSS of its there is no join yet: a fallback still
+  return strip(`only data ${k}`, nth(isData, only(k)), { sole: 'MPX', 'first of two': k === 1 ? 'MRP' : 'MR', join: 'MR' })
 }
 
 export function stripFrom(k: number): Kind {
