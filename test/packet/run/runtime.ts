@@ -70,8 +70,8 @@ export class Runtime {
     this.isStrict = isStrict
     const option = (name: string, missing: string): string => script.options.get(name) ?? missing
     const version = option('ip_version', 'ipv4')
-    if (version !== 'ipv4' && version !== 'ipv6') throw new Unsupported(1, `--ip_version=${version}`)
-    const isV4 = version === 'ipv4'
+    if (!/^ipv(?:4|6|4-mapped-ipv6)$/.test(version)) throw new Unsupported(1, `--ip_version=${version}`)
+    const isV4 = version !== 'ipv6' // mapped addresses are what a process sees; packets are of IPv4
     const address = (name: string, v4: string, v6: string): IpAddress => parseAddress(option(name, isV4 ? v4 : v6).split('/')[0] as string)
     this.tolerance = Number(option('tolerance_usecs', String(TOLERANCE_US)))
     const tick = Number(option('tcp_ts_tick_usecs', '0'))
