@@ -72,18 +72,20 @@ class Double extends PlainFlow {
   override accept(seqOff: SeqOff, mem: Uint8Array, off: number, len: number, now: Micros): number {
     return super.accept(seqOff, mem, off, Math.min(len, this.takeMax), now)
   }
+  /** Bytes of the option. */
+  optLen = OPT_LEN
   override optionLen(_kind: SegmentKind, room: number): number {
-    return this.isPlain || room < OPT_LEN ? 0 : OPT_LEN
+    return this.isPlain || room < this.optLen ? 0 : this.optLen
   }
   override write(...args: unknown[]): number {
     const [kind, mem, off, , seqOff, run] = args as [SegmentKind, Uint8Array, number, number, SeqOff, Run | null]
     this.kindsWritten.add(kind)
     mem[off] = OPT_KIND
-    mem[off + 1] = OPT_LEN
+    mem[off + 1] = this.optLen
     mem[off + 2] = kind
-    mem.fill(0, off + 3, off + 8)
+    mem.fill(0, off + 3, off + this.optLen)
     if (run !== null && Math.floor((seqOff - 1) / this.mapLen) !== Math.floor((seqOff + run.len - 2) / this.mapLen)) this.crossings++
-    return OPT_LEN
+    return this.optLen
   }
   override onOptions(pkt: Packet): OptionsVerdict {
     for (let i = pkt.optOff; i < pkt.optOff + pkt.optLen; ) {
@@ -304,11 +306,15 @@ t.test('held data, wanted ACKs, own timer, verdicts', (t) => {
   a.wish = ACK_NOW
   t.equal(p.a.poll(p.now, 1).length, 1, 'a pure ACK on demand')
   a.wish = ACK_ALONE
-  const [alone] = p.a.poll(p.now, 1)
   const opts = new TcpOptions()
-  const seg = parse(alone as Uint8Array)
-  parseOptionsOf(seg, opts)
-  t.ok(opts.hasTs && seg.mem[seg.optOff] === 8, 'timestamps without padding')
+  for (const [len, first] of [[OPT_LEN, 1] as const, [30, 8] as const]) {
+    a.optLen = len
+    const [alone] = p.a.poll(p.now, 1)
+    const seg = parse(alone as Uint8Array)
+    parseOptionsOf(seg, opts)
+    t.ok(opts.hasTs && seg.mem[seg.optOff] === first, `an option of ${len} bytes: timestamps without padding only where they need its room`)
+  }
+  a.optLen = OPT_LEN
   a.wish = ACK_NONE
 
   a.timeoutAt = p.now + 1000
