@@ -158,7 +158,7 @@ export class Receiver {
    */
   delayFinAck(delayUs: Micros, now: Micros): void {
     if (this.finAt <= 1 || this.rcvNxt - this.lastAckSent > this.segLen) this.ackNow = true
-    else if (this.delackAt === NEVER) this.delackAt = now + delayUs
+    else this.delackAt = Math.min(this.delackAt, now + delayUs)
   }
 
   /** The FIN was taken: nothing more can come. */
