@@ -58,7 +58,9 @@ t.test('MPTCP options', async (t) => {
       { name: 'skey', value: null },
     ],
     dataLen: 9,
+    checksum: 'none',
   })
+  t.match(one('mpcapable v1 flags[flag_a] key[ckey, skey] mpcdatalen 9 cksum'), { dataLen: 9, checksum: 'computed' })
   t.match(one('dss dack8=5 dsn4=1 ssn=2 dll=3 nocs fin'), {
     kind: 'dss',
     ack: { len: 8, value: 5n },
@@ -78,6 +80,8 @@ t.test('MPTCP options', async (t) => {
     port: 8,
     isEcho: false,
   })
+  t.match(one('add_address addr[a] addr_echo'), { id: -1, address: null, name: 'a', isEcho: true })
+  t.match(one('mp_prio backup=1 address_id=4'), { backup: true, id: 4 })
   t.same(one('remove_address address_id=[1,2]'), { kind: 'remove_address', ids: [1, 2] })
   t.match(one('mp_prio backup=1'), { backup: true })
   t.match(one('mp_fail dsn8=7'), { dsn: { len: 8, value: 7n } })
