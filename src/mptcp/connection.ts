@@ -415,8 +415,11 @@ export class MptcpConnection implements SchedulerView {
 
   /** The peer's DATA_FIN stands at `off`. False: that cannot be. */
   onDataFin(s: Subflow, off: DataOff): boolean {
+    const isNews = this.rcv.finAt < 0
     if (!this.rcv.onFin(off)) return false
-    answerOnAll(this, s)
+    // Our answer carries our own DATA_FIN, if that is due. While data is missing both would answer each other for ever, on all subflows
+    if (isNews) answerOnAll(this, s)
+    else if (this.rcv.isComplete) s.answer()
     return true
   }
 

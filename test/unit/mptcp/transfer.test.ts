@@ -106,7 +106,7 @@ t.test('transfers with loss, duplicates, reordering, joins, slow readers are byt
   let faults = 0
   for (const seed of seeds) faults += run(tt, seed)
   tt.ok(faults > 0, `${faults} faults took place`)
-  tt.ok(sparseMappings > 30, `${sparseMappings} sparse mappings`)
+  if (seeds.length > 1) tt.ok(sparseMappings > 30, `${sparseMappings} sparse mappings`)
   tt.comment(`fresh seed ${fresh}`)
   tt.pass(`${seeds.length} seeds`)
 })
