@@ -241,3 +241,24 @@ t.test('rfc8684 3.3.3: break before make ends after its time, though joins are t
   tt.ok(link.client.c.isClosed && link.now - at <= 62_000_000, `${(link.now - at) / 1e6} s`)
   tt.equal(link.client.counters.BreakBeforeMakeTimeout, 1)
 })
+
+t.test('rfc8684 3.3.3: two ends that miss data and have a DATA_FIN out do not answer each other without end', async (tt) => {
+  const link = new Link({ isCut: true }).establish()
+  link.client.write(pattern(1))
+  link.run(200_000)
+  link.client.c.addPath(path({ id: 1, source: CLIENT_2 }), link.now)
+  link.run(200_000)
+  link.filter = (p) => (p.pkt.payLen > 0 ? DROP : PASS)
+  link.client.write(pattern(1000, 1))
+  link.server.write(pattern(1000))
+  link.client.end()
+  link.server.end()
+  const before = link.seen.length
+  link.run(200_000)
+  tt.ok(link.dropped >= 2)
+  tt.ok(link.seen.some((p) => p.opts.mptcp.dataFin))
+  tt.ok(link.seen.length - before < 40, `${link.seen.length - before} packets in 20 round trips`)
+  link.filter = () => PASS
+  tt.ok(link.run(60_000_000, () => link.client.c.isClosed && link.server.c.isClosed))
+  tt.ok(link.server.hasReceived(pattern(1001)) && link.client.hasReceived(pattern(1000)))
+})
