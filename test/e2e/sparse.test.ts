@@ -43,7 +43,7 @@ t.test('sparse DSS over two slow links to Linux, with loss: byte-exact, and Linu
   t.ok(dropped > 5, `${dropped} packets were dropped`)
   const ours = await daemon.counters()
   const mappings = counter(ours, 'MPTcpExtSparseMappings')
-  t.ok(mappings > 100, `${mappings} mappings over several bursts`)
+  t.ok(mappings > 50, `${mappings} mappings over several bursts`)
   t.equal(counter(ours, 'MPTcpExtSparseOff'), 0, 'and nothing spoke against them')
   t.ok(counter(await assertCleanMptcp(t, lab), 'MPTcpExtMPJoinAckRx') > 0)
 
