@@ -93,7 +93,7 @@ export class Flight extends Records {
     this.rackRttUs = 0
     this.fack = at
     this.reorderWaitUs = 0
-    this.appLimitedUntil = -1
+    this.appLimitedUntil = at // nothing was in flight: until the first byte is acknowledged, rates tell about the pause before
     this.recovery.reset()
     this.maxOut = 0
     this.usageUntil = at

@@ -156,6 +156,7 @@ function sendRun(ep: TcpEndpoint, tx: TxRing, n: number, pending: number, now: M
   const isPushed = len === pending || len > ep.mss
   close(ep, tx, ACK | (isPushed ? PSH : 0) | (hasFin ? FIN : 0), at, len)
   snd.onSent(hasFin ? len + 1 : len, ep.mss, now)
+  if (len === pending && snd.cwndSpace() > 0) snd.flight?.noteAppLimited()
   if (hasFin) noteFinSent(ep, at + len)
   ep.rcv.onAckSent(false)
   return true

@@ -40,8 +40,9 @@ export class Bbr implements CongestionController {
   private state = STARTUP
   private pacingGain = HIGH_GAIN
   private cwndGain = HIGH_GAIN
-  /** Maxima of the delivery rate (bytes per second) by round, a circular window. */
+  /** Maxima of the delivery rate (bytes per second) by round, a circular window, and the last round that is in it. */
   private readonly rates = new Float64Array(BW_ROUNDS)
+  private ratedRound = 0
   private round = 0
   /** `deliveredTotal` at which the current round ends. */
   private roundEnd = 0
@@ -103,7 +104,6 @@ export class Bbr implements CongestionController {
     this.isConserving = false
     this.roundEnd = s.deliveredTotal
     this.round++
-    this.rates[this.round % BW_ROUNDS] = 0
     if (this.round - this.extraRound >= EXTRA_ROUNDS) {
       this.extraRound = this.round
       this.extra[1] = this.extra[0] as number
@@ -114,6 +114,9 @@ export class Bbr implements CongestionController {
   private updateBandwidth(s: AckSample): void {
     if (s.rateBps <= 0) return
     if (s.isRateAppLimited && s.rateBps < this.bandwidth) return
+    // rounds in which the application was the limit make no earlier one obsolete by themselves
+    for (let r = Math.max(this.ratedRound + 1, this.round - BW_ROUNDS + 1); r <= this.round; r++) this.rates[r % BW_ROUNDS] = 0
+    this.ratedRound = this.round
     const i = this.round % BW_ROUNDS
     this.rates[i] = Math.max(this.rates[i] as number, s.rateBps)
   }
