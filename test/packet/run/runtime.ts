@@ -53,6 +53,8 @@ export class Runtime {
   private base: Micros = START
   private pending: Pending | null = null
   private lastSocket: Socket | null = null
+  /** SYNs that were let pass. */
+  private readonly openings: Sent[] = []
   private readonly isStrict: boolean
   private readonly isExact: boolean
   /** Share of the time since the event before that an event may be off. */
@@ -187,13 +189,20 @@ export class Runtime {
     this.base = due === null || due.from !== due.to ? at : due.from
   }
 
-  /** The language knows nothing of subflows that the script does not mention: their SYNs are let pass. */
+  /**
+   * The language knows nothing of subflows that the script does not mention: their SYNs are let pass, unless the next lines of the same
+   * instant do mention them.
+   */
   private skipOpenings(spec: TcpSpec): void {
-    if (this.isStrict || (spec.flags & (SYN | ACK)) === SYN) return
+    if (this.isStrict) return
     const { sent } = this.world
+    if ((spec.flags & (SYN | ACK)) === SYN) {
+      sent.unshift(...this.openings.splice(0).filter((one) => one.at >= this.base))
+      return
+    }
     for (let i = sent.length - 1; i >= 0; i--) {
       const pkt = parseSent((sent[i] as Sent).ip)
-      if ((pkt.flags & (SYN | ACK)) === SYN && this.flows.isUnknown(pkt)) sent.splice(i, 1)
+      if ((pkt.flags & (SYN | ACK)) === SYN && this.flows.isUnknown(pkt)) this.openings.unshift(...sent.splice(i, 1))
     }
   }
 

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { runScript } from '../../packet/run/verdict.js'
 
@@ -55,4 +56,11 @@ t.test('ip mptcp: what the script computes is the next address, a flush forgets,
   t.equal(run('ip mptcp endpoint add $host signal', add).outcome, 'passed')
   t.equal(run('ip mptcp endpoint add 192.168.0.2 signal; ip mptcp endpoint flush', '').outcome, 'passed')
   t.same(run('ip mptcp monitor', '').noted, ['ip mptcp monitor'])
+})
+
+t.test('the SYN of a join that the next line mentions is not let pass', async (t) => {
+  const script = readFileSync(new URL('../../packet/scripts/mptcp/rfc8684-3.4.1-join-to-announced.pkt', import.meta.url), 'utf8')
+  t.match(script, /addr_echo>\n\+0 {4}> > addr\[saddr2\] S /)
+  t.equal(runScript(script).outcome, 'passed')
+  t.match(runScript(script.replace('address_id=0 token', 'address_id=3 token')), { outcome: 'failed' })
 })
