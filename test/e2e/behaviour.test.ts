@@ -6,6 +6,9 @@ import { ADDRESS, Lab } from './lib/lab.js'
 import { PORT, runClient, startServers } from './lib/peers.js'
 import { assertCleanMptcp } from './lib/verdict.js'
 
+/** Bytes by which the heap of the daemon may grow before it is collected, on a machine that is busy. */
+const HEAP_ROOM = 40e6
+
 t.test('connects fail as they do without the daemon: refused, unreachable', async (t) => {
   const lab = await Lab.create()
   t.teardown(() => lab.close())
@@ -42,10 +45,13 @@ t.test('a client that stops reading for 10 s holds back the server', async (t) =
   t.teardown(() => lab.close())
   await startServers(lab)
   const daemon = await Daemon.start(lab)
+  const before = daemon.rss()
   await check.checkStall(t, lab, ADDRESS.server4, PORT.http, 10, 64e6)
   const rss = daemon.rss()
-  t.comment(`the daemon is ${(rss / 1e6).toFixed(0)} MB large`)
-  t.ok(rss < 150e6, 'the daemon holds no more than its budget', { rss })
+  const { memory } = await daemon.status()
+  t.comment(`the daemon is ${(rss / 1e6).toFixed(0)} MB large, ${(before / 1e6).toFixed(0)} when it began`)
+  // pages of the budget stay resident once they were used
+  t.ok(rss < before + memory.total + HEAP_ROOM, 'the daemon holds no more than its budget', { rss, before, memory })
   await assertCleanMptcp(t, lab)
 })
 
