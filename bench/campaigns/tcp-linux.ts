@@ -134,15 +134,19 @@ async function trial(lab: Laboratory, row: Row, host: string, seconds: number): 
   }
 }
 
-/** Goodput in Mbit/s as the receiver saw it. A server that is still busy with the end of the trial before is asked again. */
+/**
+ * Goodput in Mbit/s as the receiver saw it. A server that is still busy with the end of the trial before is asked again: it says so in one
+ * byte and resets, and where that byte is lost only the reset arrives.
+ */
 async function upload(lab: Laboratory, host: string, seconds: number, tries = 20): Promise<number> {
   const argv = ['iperf3', '--client', host, '--time', String(seconds), '--congestion', CONGESTION, '--json']
   const { stdout } = await lab.exec('client', argv, { timeoutMs: (seconds + 60) * 1e3 })
-  const { end, error } = JSON.parse(stdout) as {
+  const { end, error, intervals } = JSON.parse(stdout) as {
+    intervals: readonly unknown[]
     end: { sum_received: { bits_per_second: number }; sender_tcp_congestion: string }
     error?: string
   }
-  if (error !== undefined && /busy/.test(error) && tries > 0) {
+  if (error !== undefined && intervals.length === 0 && /busy|reset by peer/.test(error) && tries > 0) {
     await sleep(1000)
     return upload(lab, host, seconds, tries - 1)
   }
