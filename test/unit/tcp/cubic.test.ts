@@ -144,6 +144,11 @@ t.test('rfc9406: a rising RTT ends slow start, jitter does not', (t) => {
     -1,
     'one round only: taken back from the conservative phase',
   )
+  // twenty in flight at any time: a round is twenty ACKs, and the rise is seen in the sixth
+  const steady = new HyStart()
+  let acks = 1
+  while (acks < 1000 && !steady.onAck(acks > 120 ? 70_000 : 50_000, acks, acks + 20)) acks++
+  t.ok(acks > 120 + 5 * 20 && acks <= 120 + 7 * 20, `a rise that is far from doubling: five conservative rounds, ${acks} ACKs`)
   const doubled = run((r) => 50_000 * 1.25 ** Math.max(0, r - 5))
   t.ok(doubled >= 7 && doubled <= 9, `the round trip has doubled: left in round ${doubled}, not five after the first sign`)
   t.end()
