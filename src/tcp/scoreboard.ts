@@ -43,11 +43,6 @@ export class Flight extends Records {
   retrans = 0
   /** Without SACK: bytes that duplicate ACKs stand for, one segment each, wherever they lie (Linux's sacked_out of such connections). */
   blindSacked = 0
-  /** Fast recovery lasts until this is acknowledged; -1: not in recovery. */
-  recoverAt: SeqOff = -1
-  /** In recovery after a timeout: slow start from one segment instead of cwnd = ssthresh. */
-  isLossRecovery = false
-  dupAcks = 0
   /** Records at which SACKed ones are joined. */
   private compactAt = COMPACT_MIN
   /** Everything below is known to hold no record that is lost and unsent. */
@@ -83,9 +78,6 @@ export class Flight extends Records {
     this.lost = 0
     this.retrans = 0
     this.blindSacked = 0
-    this.recoverAt = -1
-    this.isLossRecovery = false
-    this.dupAcks = 0
     this.compactAt = COMPACT_MIN
     this.lostHint = 0
     this.rackSentAt = -1

@@ -203,11 +203,11 @@ t.test('FlightPool recycles what it gets back, clean, and does not keep giants',
   a.push(100, 1)
   a.sack(20, 30, report)
   a.markAllLost()
-  a.recoverAt = 50
+  a.recovery.recoverAt = 50
   pool.give(a)
   const b = pool.take(1000)
   t.equal(b, a, 'the same object')
-  t.same([b.start, b.end, b.sacked, b.lost, b.retrans, b.pipe, b.recoverAt, b.records], [1000, 1000, 0, 0, 0, 0, -1, 0])
+  t.same([b.start, b.end, b.sacked, b.lost, b.retrans, b.pipe, b.recovery.recoverAt, b.records], [1000, 1000, 0, 0, 0, 0, -1, 0])
   for (let i = 0; i < 5000; i++) b.push(1, i)
   pool.give(b)
   t.not(pool.take(1), b)
