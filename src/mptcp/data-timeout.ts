@@ -157,7 +157,7 @@ export function onSubflowRto(c: MptcpConnection, s: Subflow, n: number, now: Mic
   }
   if (!c.hasOther(s)) return
   if (n === 1) c.rtx.addUnacked(s.tx, c.snd.una, s.id, REINJECT_RTO)
-  if (n < PIN_RTOS || s.tx === null) return
+  if (n < PIN_RTOS || s.tx === null || !isAnotherAnswering(c, s)) return
   // everything else is through, but the bytes that only this subflow needs fill the buffer
   const pinned = c.snd.una - s.minNeeded()
   const held = c.sendQueue.readyEnd - c.sendQueue.base
@@ -165,4 +165,9 @@ export function onSubflowRto(c: MptcpConnection, s: Subflow, n: number, now: Mic
     c.env.counters.PinnedReset++
     s.reset(RST_TOO_MUCH_OUTSTANDING)
   }
+}
+
+/** One that does not answer either may be the one that never will. */
+function isAnotherAnswering(c: MptcpConnection, s: Subflow): boolean {
+  return c.subflows.some((o) => o !== s && o.isUsable && o.rtoCount === 0)
 }

@@ -109,7 +109,11 @@ export function fallBack(c: MptcpConnection, s: Subflow, reason: number, now: Mi
   }
   c.becomePlain(reason)
   s.becomePlain(now)
-  // a join that is not through yet has lost the race
+  giveUpJoins(c, s)
+}
+
+/** A join that is not through yet has lost the race against the fallback to `s`. */
+function giveUpJoins(c: MptcpConnection, s: Subflow): void {
   for (const o of c.subflows) if (o !== s && o.isLive) o.reset(RST_MPTCP_ERROR)
 }
 
@@ -139,6 +143,7 @@ export function onBadChecksum(c: MptcpConnection, s: Subflow, seqOff: SeqOff, no
     n.DSSCorruptionFallback++
     s.isFailDue = true
     s.answer()
+    giveUpJoins(c, s)
     return
   }
   n.DSSCorruptionReset++

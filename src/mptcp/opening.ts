@@ -135,9 +135,10 @@ export class Opening {
     return JOIN_ACCEPTED
   }
 
+  /** Not any more once an MP_FAIL is said on the only subflow: the peer's answer is the fallback (RFC 8684 §3.7). */
   private isJoinable(): boolean {
     const c = this.conn
-    return c.isMptcp && c.isFullyEstablished && !c.isClosed && !c.isClosing
+    return c.isMptcp && c.isFullyEstablished && !c.isClosed && !c.isClosing && !c.subflows.some((s) => s.isLive && s.failAt >= 0)
   }
 
   private refusalOfJoin(isInitial: boolean): number {

@@ -77,7 +77,8 @@ export function drainStaging(s: Subflow, staging: Staging, now: Micros): void {
     if (result === UNMAPPED_STAGE) break
     if (!deliverMapped(s, staging, now)) return
   }
-  if (!deliverMapped(s, staging, now) || c.isChecksummed || staging.waiting < staging.queue.capacity - GRANT_MAX) return
+  if (!deliverMapped(s, staging, now) || staging.waiting < staging.queue.capacity - GRANT_MAX) return
+  if (c.isChecksummed && !staging.isHeadUnmapped(s.rx)) return // the rest of a mapping is awaited
   // §3.3.1: no mapping within a receive window of data
   c.env.counters.UnmappedReset++
   s.reset(RST_MIDDLEBOX)

@@ -254,7 +254,10 @@ export class Subflow extends SubflowSource implements SegmentSink, TcpExtension,
 
   /** Retries deliveries that failed for lack of memory. */
   drain(now: Micros): void {
-    if (this.staging !== null) drainStaging(this, this.staging, now)
+    if (this.staging === null) return
+    drainStaging(this, this.staging, now)
+    // the peer's FIN came before what was staged could be placed
+    if (this.isPeerFin && this.staging === null && this.phase === PHASE_OPEN) this.conn.onSubflowFin(this, now)
   }
 
   /** Gives back everything; the endpoint is closed. */
