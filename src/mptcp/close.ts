@@ -56,6 +56,7 @@ export function onSubflowDown(c: MptcpConnection, s: Subflow, now: Micros): void
   if (s.phase === PHASE_DEAD) return
   const phase = s.phase
   const cause = s.ep.cause
+  if (phase === PHASE_JOINING && cause === st.CAUSE_RESET) c.opening.onJoinReset(s.peerRstReason)
   if (phase !== PHASE_PLAIN) c.reclaim(s)
   s.die()
   if (c.isClosed) return

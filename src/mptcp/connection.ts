@@ -59,7 +59,7 @@ export class MptcpConnection implements SchedulerView {
   readonly sparse: SparseConfig | null
   /** The subflows' coupled controllers, null: uncoupled. */
   readonly group: CoupledGroup | null
-  private readonly opening: Opening
+  readonly opening: Opening
   readonly subflows: Subflow[] = []
 
   /** Both keys are known and the connection has not fallen back. */
@@ -76,8 +76,6 @@ export class MptcpConnection implements SchedulerView {
   peerDeniesJoin = false
   /** Joins are allowed: active, a DATA_ACK was received; passive, a third ACK with our key (RFC 8684 §3.1). */
   isFullyEstablished = false
-  /** A join succeeded once: no fallback any more (§3.7). */
-  everJoined = false
   localKey: KeyMaterial | null = null
   remoteKey: KeyMaterial | null = null
 
@@ -433,7 +431,7 @@ export class MptcpConnection implements SchedulerView {
       fallBack(this, s, FB_INFINITE_RECEIVED, now)
       return
     }
-    if (this.everJoined || this.rcv.finAt >= 0 || this.recvQueue.sparse !== null || s.staging !== null) return
+    if (this.opening.everJoined || this.rcv.finAt >= 0 || this.recvQueue.sparse !== null || s.staging !== null) return
     this.onDataFin(s, this.rcv.dataAck)
   }
 
@@ -459,7 +457,6 @@ export class MptcpConnection implements SchedulerView {
 
   /** A join is up. */
   onJoined(s: Subflow): void {
-    this.everJoined = true
     if (!this.isClosed) this.lingerAt = NEVER
     this.events |= C_SUBFLOW
     this.scheduler.onEvent(SUBFLOW_UP, this.subflows.indexOf(s), 0)

@@ -63,6 +63,8 @@ export class MptcpCounters {
   // ours
   /** Third ACKs with MP_CAPABLE sent, repetitions not counted. */
   MPCapableACKTX = 0
+  /** Gauge: joins of peers whose third ACK is awaited. */
+  MPJoinPending = 0
   /** Third ACKs with MP_JOIN sent, repetitions counted. */
   MPJoinAckTx = 0
   /** DATA_FINs sent, repetitions counted. */
@@ -81,6 +83,8 @@ export class MptcpCounters {
   UnmappedReset = 0
   /** Subflows reset because they pinned the send buffer (MP_TCPRST reason 4). */
   PinnedReset = 0
+  /** Mute subflows reset to make room for one that the peer opened from the same address (MP_TCPRST reason 5). */
+  SilentReset = 0
   /** Announcements whose HMAC was wrong. */
   AddAddrHMacFailure = 0
   /** Bytes sent again on a faster subflow because a slow one blocked the window. */

@@ -1,10 +1,17 @@
-import { NEVER, type Micros } from '../base/time.js'
+import { NEVER, type Micros, US_PER_S } from '../base/time.js'
 import type { ReinjectCause } from '../scheduler/scheduler.js'
 import type { DataOff } from './mapping.js'
 import type { TxMappings } from './tx-mappings.js'
 
 /** Doublings of the data-level timeout without progress. */
 const BACKOFF_MAX = 8
+/** Longest data-level timeout, as of RFC 6298's. */
+const PERIOD_MAX_US = 120 * US_PER_S
+/**
+ * Subflows come and go, or acknowledge, and nothing ever arrives: after that long the connection is given up. It is longer than TCP tries
+ * with 15 retransmissions (Linux: 924 s at least, RFC 9293 §3.8.3: 100 s at least).
+ */
+const STUCK_US = 1200 * US_PER_S
 /** Ranges that wait for reinjection; what does not fit is found again by the data-level timer. */
 const RANGES_MAX = 512
 const STRIDE = 4
@@ -18,6 +25,8 @@ export class DataRtx {
   private backoff = 0
   /** Timeouts in a row without progress. */
   fires = 0
+  /** The first of them. */
+  private stuckSince: Micros = 0
   /** Since when the oldest byte waits for its DATA_ACK; kept only for a user timeout, NEVER: nothing waits. */
   waitsSince: Micros = NEVER
   /** Everything below was sent a second time already because it blocked the window. */
@@ -34,7 +43,7 @@ export class DataRtx {
       if (!isDue) this.backoff = this.fires = 0
       return
     }
-    if (this.deadline === NEVER) this.deadline = now + periodUs * 2 ** this.backoff
+    if (this.deadline === NEVER) this.deadline = now + Math.min(PERIOD_MAX_US, periodUs * 2 ** this.backoff)
   }
 
   /** The data level moved. */
@@ -45,10 +54,16 @@ export class DataRtx {
     this.waitsSince = NEVER
   }
 
-  fired(): void {
+  fired(now: Micros): void {
+    if (this.fires === 0) this.stuckSince = now
     this.fires++
     if (this.backoff < BACKOFF_MAX) this.backoff++
     this.deadline = NEVER
+  }
+
+  /** When there is no hope left, NEVER: there is. */
+  get hopelessAt(): Micros {
+    return this.fires === 0 ? NEVER : this.stuckSince + STUCK_US
   }
 
   /** Queues [from, to); adjacent ranges with the same exclusion merge. */

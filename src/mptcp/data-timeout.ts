@@ -47,9 +47,14 @@ export function armDataTimer(c: MptcpConnection, now: Micros): void {
   else if (rtx.waitsSince === NEVER) rtx.waitsSince = now
 }
 
-/** When the user timeout (RFC 5482) of the connection is over: of all subflows together, since any of them may bring the bytes. */
+/**
+ * When the user timeout (RFC 5482) of the connection is over: of all subflows together, since any of them may bring the bytes. And when
+ * subflows come and go, or acknowledge, and nothing ever arrives.
+ */
 export function giveUpAt(c: MptcpConnection): Micros {
-  return c.rtx.waitsSince === NEVER ? NEVER : c.rtx.waitsSince + c.cfg.tcp.userTimeoutUs
+  const { rtx, snd } = c
+  const at = rtx.waitsSince === NEVER ? NEVER : rtx.waitsSince + c.cfg.tcp.userTimeoutUs
+  return snd.una < snd.nxt && c.isMptcp && !c.isClosed ? Math.min(at, rtx.hopelessAt) : at
 }
 
 /** Ends the connection for want of acknowledgements. */
@@ -60,27 +65,26 @@ export function giveUp(c: MptcpConnection, now: Micros): void {
 
 /** The data-level timer fired. */
 export function onDataTimeout(c: MptcpConnection, now: Micros): void {
-  c.rtx.fired()
+  c.rtx.fired(now)
   if (c.isClosed || !c.isMptcp) return
   c.env.counters.DataRtx++
-  if (c.snd.una < c.snd.nxt && c.rtx.fires > 2 * c.cfg.tcp.dataRetries) {
-    // subflows come and go, or acknowledge, and nothing ever arrives: longer than TCP itself would try (RFC 9293 §3.8.3)
-    giveUp(c, now)
-  } else if (c.snd.una < c.snd.nxt) queueHole(c, now)
+  if (c.snd.una < c.snd.nxt) queueHole(c, now)
   else if (c.isDataFinDue) repeatDataFin(c)
   else probe(c, now)
 }
 
 /**
- * The peer's window is closed, and the update that opened it may have been lost (RFC 9293 §3.8.6.1 at the data level). Answers without any
- * option tell nothing of it: the path takes them away.
+ * The peer's window is closed, and the update that opened it may have been lost (RFC 9293 §3.8.6.1 at the data level). Asked on every
+ * subflow: the fastest may be the one that does not bring the answer. Answers without any option tell nothing of the window: the path takes
+ * them away.
  */
 function probe(c: MptcpConnection, now: Micros): void {
-  const s = bestSubflow(c)
-  if (s === null) return
-  if (s.bareRun >= BARE_RUN && c.rtx.fires >= HOLES_MAX) {
-    if (c.hasOther(s) || !onStripped(c, s, FB_STRIPPED, now)) s.reset(RST_MIDDLEBOX)
-  } else if (isHeard(c, s)) s.ep.probe()
+  for (const s of c.subflows) {
+    if (!s.isLive || !s.ep.isSynchronized || !s.maySendData()) continue
+    if (s.bareRun >= BARE_RUN && c.rtx.fires >= HOLES_MAX) {
+      if (c.hasOther(s) || !onStripped(c, s, FB_STRIPPED, now)) s.reset(RST_MIDDLEBOX)
+    } else if (isHeard(c, s)) s.ep.probe()
+  }
 }
 
 /** Counts a question that TCP does not repeat by itself; false: too many in a row had no answer, and the subflow was reset. */
@@ -116,8 +120,8 @@ function queueHole(c: MptcpConnection, now: Micros): void {
         onStripped(c, s, FB_STRIPPED, now)
         return
       }
-      if (isJoinPending(c)) return // it decides whether this may be a fallback
       const hasOther = c.hasOther(s)
+      if (!hasOther && isJoinPending(c)) return // it decides whether this may be a fallback
       s.holes++
       suspectSparse(s)
       const isHopeless = s.holes > c.cfg.tcp.dataRetries

@@ -68,7 +68,10 @@ export interface MptcpConfig {
   readonly capableTries: number
   /** Repetitions of an unanswered third ACK of a join, and of FASTCLOSE (RFC 8684 §3.5: 3). */
   readonly joinAckTries: number
+  /** Live subflows of a connection. */
   readonly maxSubflows: number
+  /** Joins of peers whose third ACK is awaited, in the whole stack; those beyond are refused with MP_TCPRST reason 2. */
+  readonly maxPendingJoins: number
   /** `abort` sends FASTCLOSE on an ACK and repeats it until a RST comes (RFC 8684 §3.5 option A), instead of on RSTs (option R, as Linux). */
   readonly isFastcloseAcked: boolean
   /**
@@ -97,6 +100,7 @@ export function mptcpConfig(over: Partial<MptcpConfig> = {}): MptcpConfig {
     capableTries: 3,
     joinAckTries: 5,
     maxSubflows: 8,
+    maxPendingJoins: 1024,
     isFastcloseAcked: false,
     isAnswerEarly: false,
     breakBeforeMakeUs: 60 * US_PER_S,

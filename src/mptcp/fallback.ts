@@ -3,7 +3,7 @@ import { SUBFLOW_DOWN } from '../scheduler/scheduler.js'
 import type { SeqOff } from '../tcp/extension.js'
 import { RST_MIDDLEBOX, RST_MPTCP_ERROR } from '../wire/mptcp-options.js'
 import type { MptcpConnection } from './connection.js'
-import { PHASE_SYN } from './phase.js'
+import { PHASE_JOINING, PHASE_SYN } from './phase.js'
 import type { Subflow } from './subflow.js'
 
 /** Why a connection is plain TCP (RFC 8684 §3.7). */
@@ -77,21 +77,30 @@ function expectedSeq(s: Subflow): number {
  * nothing maps can but continue the stream. @param expected SeqOff at which the next byte of the stream stands.
  */
 export function isSoleAndContiguous(c: MptcpConnection, s: Subflow, expected = expectedSeq(s)): boolean {
-  if (c.everJoined || s.isJoin || !c.isMptcp) return false
+  if (c.opening.everJoined || s.isJoin || !c.isMptcp) return false
   for (const o of c.subflows) if (o !== s && o.isLive && o.phase !== PHASE_SYN) return false
   if (s.tx !== null && !s.tx.isLinear(c.snd.nxt - s.mappedEnd)) return false
   return s.rx === null || s.rx.isLinear(c.rx.dataOfStream(c.recvQueue.readyEnd) - expected)
 }
 
-/** We have answered the SYN of a join: the third ACK decides whether this connection is joined, and nobody knows where that is. */
+/** Bytes at `expected` that nothing maps continue the stream, unless what came before them was a copy of older bytes: so may they be. */
+export function followsStream(c: MptcpConnection, s: Subflow, expected: SeqOff): boolean {
+  if (Number.isNaN(s.rxDiff) || (s.rx !== null && s.rx.find(expected) >= 0)) return true
+  return s.rxDiff === c.rx.dataOfStream(c.recvQueue.readyEnd) - expected
+}
+
+/**
+ * The third ACK of a join decides whether this connection is joined, and nobody knows where that is: we have answered the peer's SYN, or
+ * were not answered.
+ */
 export function isJoinPending(c: MptcpConnection): boolean {
-  for (const o of c.subflows) if (o.isJoin && !o.isActive && o.phase === PHASE_SYN) return true
+  for (const o of c.subflows) if (o.isJoin && (o.isActive ? o.phase === PHASE_JOINING : o.phase === PHASE_SYN)) return true
   return false
 }
 
 /** Whether the connection may fall back now. A join that we only asked for is given up for it, one that the peer asked for is not. */
 export function mayFallBack(c: MptcpConnection, s: Subflow, expected = expectedSeq(s)): boolean {
-  return isSoleAndContiguous(c, s, expected) && !isJoinPending(c)
+  return isSoleAndContiguous(c, s, expected) && followsStream(c, s, expected) && !isJoinPending(c)
 }
 
 /**

@@ -11,6 +11,7 @@ import {
   MPTCP_VERSION,
   type MptcpOptions,
   RST_MPTCP_ERROR,
+  RST_PROHIBITED,
 } from '../wire/mptcp-options.js'
 import type { Packet } from '../wire/packet.js'
 import type { MptcpConfig } from './env.js'
@@ -142,8 +143,7 @@ export function onJoinSynAck(s: Subflow, pkt: Packet, m: MptcpOptions, ackOff: n
   if (m.joinBackup) n.MPJoinSynAckBackupRx++
   join.hmac = joinHmac(hash, local, remote, join.localNonce, m.joinNonce)
   s.phase = PHASE_JOINING
-  // the peer counts the join from our third ACK on, and whoever is joined must not fall back
-  c.everJoined = true
+  c.opening.onJoinSent()
   return ON_CONTINUE
 }
 
@@ -174,6 +174,10 @@ export function onJoinAck(s: Subflow, pkt: Packet, m: MptcpOptions): OptionsVerd
   if (!c.isMptcp || c.isClosed) {
     n.MPJoinRejected++
     return s.refuse(RST_MPTCP_ERROR)
+  }
+  if (!c.opening.admit(s)) {
+    n.MPJoinRejected++
+    return s.refuse(RST_PROHIBITED)
   }
   n.MPJoinAckRx++
   s.open()

@@ -1,14 +1,23 @@
 import type { IpAddress, Tuple } from '../base/address.js'
-import type { Micros } from '../base/time.js'
+import { type Micros, US_PER_S } from '../base/time.js'
 import { type Path, path as plainPath } from '../pathmgr/path.js'
 import type { TcpConfig } from '../tcp/config.js'
 import { TcpEndpoint } from '../tcp/endpoint.js'
-import { CAPABLE_CHECKSUM, CAPABLE_DENY_JOIN, type MptcpOptions, RST_MPTCP_ERROR, RST_PROHIBITED } from '../wire/mptcp-options.js'
+import {
+  CAPABLE_CHECKSUM,
+  CAPABLE_DENY_JOIN,
+  type MptcpOptions,
+  RST_BAD_PERFORMANCE,
+  RST_MPTCP_ERROR,
+  RST_NO_RESOURCES,
+  RST_PROHIBITED,
+} from '../wire/mptcp-options.js'
 import type { MptcpConnection } from './connection.js'
 import type { SynHolder } from './env.js'
 import { FB_BLACK_HOLE, FB_DISABLED, FB_NO_TOKEN, FB_NONE, fallBack } from './fallback.js'
 import { answerJoin, JoinState, refusalOfCookie, refusalOfSyn } from './handshake.js'
 import { generateKey, type KeyMaterial } from './keys.js'
+import { PHASE_OPEN } from './phase.js'
 import { Subflow } from './subflow.js'
 
 /** What `acceptJoin` says when it took a join; anything else is the reason for MP_TCPRST. */
@@ -20,6 +29,9 @@ export const OBSTACLE_LIMIT = 'the connection has all the subflows that it may h
 export const OBSTACLE_DENIED = 'the server forbids joins to its address'
 export const OBSTACLE_NO_FLOW = 'there is no egress or no port for it'
 export type JoinObstacle = typeof OBSTACLE_STATE | typeof OBSTACLE_LIMIT | typeof OBSTACLE_DENIED | typeof OBSTACLE_NO_FLOW
+
+/** Seconds without a segment after which a subflow may have to make room for another one from the same address. */
+const MUTE_S = 10
 
 /** Bytes of IP and TCP header without options. */
 const HEADERS4 = 40
@@ -37,6 +49,8 @@ export class Opening {
   firstTuple: Tuple | null = null
   private nextId = 0
   private waiting: Path[] | null = null
+  /** Joins that the peer may hold for established. */
+  private joins = 0
 
   constructor(conn: MptcpConnection, tcp: TcpConfig) {
     this.conn = conn
@@ -80,6 +94,39 @@ export class Opening {
     return typeof this.join(path, now) === 'object'
   }
 
+  /** Some join succeeded, or the peer may think so: no fallback any more (RFC 8684 §3.7). */
+  get everJoined(): boolean {
+    return this.joins > 0
+  }
+
+  /** The third ACK of a join leaves: the peer counts the join from there on. */
+  onJoinSent(): void {
+    this.joins++
+  }
+
+  /**
+   * The peer has reset a join of ours instead of sending the fourth ACK: refused, unless it says that it had been established.
+   * @param reason of MP_TCPRST, -1: none came, or by then the peer knew nothing of it any more
+   */
+  onJoinReset(reason: number): void {
+    if (reason <= RST_PROHIBITED) this.joins--
+  }
+
+  /**
+   * The third ACK of a peer's join has proved who it is from. What the peer has given up, and we cannot know of (a NAT has forgotten it),
+   * makes room for it. False: there is none.
+   */
+  admit(s: Subflow): boolean {
+    if (this.liveCount() > this.conn.cfg.maxSubflows) {
+      const mute = this.mute(s.remoteAddrId, s.ep.heardAtS)
+      if (mute === null) return false
+      this.conn.env.counters.SilentReset++
+      mute.reset(RST_BAD_PERFORMANCE)
+    }
+    this.joins++
+    return true
+  }
+
   /** Joins by the paths that have waited for that, once it is allowed. */
   step(now: Micros): void {
     const { waiting } = this
@@ -98,7 +145,7 @@ export class Opening {
     const c = this.conn
     const first = this.firstTuple
     if (!this.isJoinable() || first === null) return OBSTACLE_STATE
-    if (c.subflows.length >= c.cfg.maxSubflows) return OBSTACLE_LIMIT
+    if (this.liveCount() >= c.cfg.maxSubflows) return OBSTACLE_LIMIT
     const remote = path.destination ?? first.remote
     const port = path.destination !== null && path.destinationPort !== 0 ? path.destinationPort : first.remotePort
     // C forbids every join that ends at the initial address and port, through a detour too (RFC 8684 §3.1)
@@ -121,13 +168,15 @@ export class Opening {
     if (m.joinBackup) n.MPJoinSynBackupRx++
     const { tuple } = half
     const isHere = this.firstTuple?.local.equals(tuple.local) === true
-    const reason = this.refusalOfJoin(isHere && this.firstTuple?.localPort === tuple.localPort)
+    const isInitial = isHere && this.firstTuple?.localPort === tuple.localPort
+    const reason = this.refusalOfJoin(isInitial, m.joinAddrId, Math.floor(now / US_PER_S))
     if (reason !== JOIN_ACCEPTED) {
       n.MPJoinRejected++
       return reason
     }
     const path = plainPath({ id: this.nextId, label: 'joined' })
     const s = this.add(path, false, new JoinState(c.env.host.rng()), this.answerer(half, now))
+    n.MPJoinPending++
     // §3.2: an address id names an address; 0 is the initial subflow's
     if (localId >= 0) s.localAddrId = localId
     else if (isHere) s.localAddrId = 0
@@ -141,12 +190,30 @@ export class Opening {
     return c.isMptcp && c.isFullyEstablished && !c.isClosed && !c.isClosing && !c.subflows.some((s) => s.isLive && s.failAt >= 0)
   }
 
-  private refusalOfJoin(isInitial: boolean): number {
-    const { subflows, cfg } = this.conn
+  private refusalOfJoin(isInitial: boolean, addressId: number, nowS: number): number {
+    const { cfg, env } = this.conn
     if (!this.isJoinable()) return RST_MPTCP_ERROR
+    if (env.counters.MPJoinPending >= cfg.maxPendingJoins) return RST_NO_RESOURCES
     // the limit is policy, as for Linux
-    if (subflows.length >= cfg.maxSubflows || (isInitial && cfg.denyJoinInitial)) return RST_PROHIBITED
-    return JOIN_ACCEPTED
+    if (isInitial && cfg.denyJoinInitial) return RST_PROHIBITED
+    const beyond = this.liveCount() - cfg.maxSubflows
+    return beyond < 0 || (beyond === 0 && this.mute(addressId, nowS) !== null) ? JOIN_ACCEPTED : RST_PROHIBITED
+  }
+
+  private liveCount(): number {
+    let n = 0
+    for (const s of this.conn.subflows) if (s.isLive) n++
+    return n
+  }
+
+  /** Of the subflows from the peer's address `id`, the one that has been mute for longest, and long enough; null: none. */
+  private mute(id: number, nowS: number): Subflow | null {
+    let mute: Subflow | null = null
+    for (const s of this.conn.subflows) {
+      if (s.phase !== PHASE_OPEN || s.remoteAddrId !== id || s.ep.heardAtS > nowS - MUTE_S) continue
+      if (mute === null || s.ep.heardAtS < mute.ep.heardAtS) mute = s
+    }
+    return mute
   }
 
   /** Known to end elsewhere than the initial subflow: at an address that the peer itself has announced. A detour leads who knows where. */

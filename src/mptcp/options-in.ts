@@ -28,6 +28,7 @@ import {
   FB_STRIPPED,
   fallBack,
   isJoinPending,
+  followsStream,
   isSoleAndContiguous,
   mayFallBack,
   onStripped,
@@ -126,8 +127,9 @@ function isSilent(reason: number): boolean {
   return reason === FB_DATA_WITHOUT || reason === FB_NO_DATA_ACK || reason === FB_STRIPPED
 }
 
+/** Who still speaks MPTCP says at the data level what it acknowledges anew. */
 function readBare(s: Subflow, pkt: Packet, segOff: SeqOff, ackOff: SeqOff, now: Micros): OptionsVerdict {
-  if (pkt.payLen === 0 || !mayGoWithout(s, segOff)) s.bareRun++
+  if (pkt.payLen === 0 || ackOff > s.ackedSeq || !mayGoWithout(s, segOff)) s.bareRun++
   return checkDataAck(s, ackOff, now)
 }
 
@@ -175,7 +177,7 @@ export type UnmappedResult = 0 | 1 | 2
 export function onUnmapped(s: Subflow, seqOff: SeqOff, len: number, now: Micros): UnmappedResult {
   const c = s.conn
   const n = c.env.counters
-  if (!isSoleAndContiguous(c, s, seqOff)) return UNMAPPED_STAGE
+  if (!isSoleAndContiguous(c, s, seqOff) || !followsStream(c, s, seqOff)) return UNMAPPED_STAGE
   if ((s.phase === PHASE_OPEN && s.bareRun < BARE_RUN) || isJoinPending(c)) {
     n.ImpliedMappings++
     const data = c.rx.dataOfStream(c.recvQueue.readyEnd)

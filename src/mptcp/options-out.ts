@@ -15,6 +15,7 @@ import {
 } from '../tcp/extension.js'
 import { dsnHiOf, dsnLoOf } from '../wire/dsn.js'
 import {
+  isTransient,
   dssLen,
   MPTCP_VERSION,
   writeCapable,
@@ -209,7 +210,7 @@ function writeReset(s: Subflow, mem: Uint8Array, off: number): number {
     n.MPFailTx++
   }
   if (s.rstReason >= 0) {
-    at += writeTcpRst(mem, at, s.rstReason, s.isRstTransient)
+    at += writeTcpRst(mem, at, s.rstReason, isTransient(s.rstReason))
     n.MPRstTx++
   }
   return at - off

@@ -111,16 +111,18 @@ export class RxMappings {
     return true
   }
 
-  /** Forgets mappings that end at or below `seq`. */
-  dropBelow(seq: SeqOff): void {
+  /** Forgets mappings that end at or below `seq`. @returns DataOff - SeqOff of the last of them, NaN: there was none. */
+  dropBelow(seq: SeqOff): number {
     let n = 0
     while (n < this.count && this.endAt(n) <= seq) n++
-    if (n === 0) return
+    if (n === 0) return Number.NaN
+    const diff = this.diffAt(n - 1)
     this.seqs.copyWithin(0, n, this.count)
     this.datas.copyWithin(0, n, this.count)
     this.lens.copyWithin(0, n, this.count)
     this.sums.copyWithin(0, n, this.count)
     this.count -= n
+    return diff
   }
 
   get capacity(): number {

@@ -2,7 +2,7 @@ import type { Micros } from '../base/time.js'
 import { GRANT_MAX } from '../scheduler/scheduler.js'
 import type { SeqOff } from '../tcp/extension.js'
 import { RST_MIDDLEBOX } from '../wire/mptcp-options.js'
-import { onBadChecksum } from './fallback.js'
+import { isJoinPending, onBadChecksum } from './fallback.js'
 import { onUnmapped, UNMAPPED_IMPLIED, UNMAPPED_PLAIN, UNMAPPED_STAGE } from './options-in.js'
 import { Staging } from './staging.js'
 import { PHASE_PLAIN, PHASE_SYN } from './phase.js'
@@ -79,6 +79,7 @@ export function drainStaging(s: Subflow, staging: Staging, now: Micros): void {
   }
   if (!deliverMapped(s, staging, now) || staging.waiting < staging.queue.capacity - GRANT_MAX) return
   if (c.isChecksummed && !staging.isHeadUnmapped(s.rx)) return // the rest of a mapping is awaited
+  if (isJoinPending(c) && !c.hasOther(s)) return // if it is refused, this is a fallback
   // §3.3.1: no mapping within a receive window of data
   c.env.counters.UnmappedReset++
   s.reset(RST_MIDDLEBOX)

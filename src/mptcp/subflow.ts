@@ -74,6 +74,8 @@ export class Subflow extends SubflowSource implements SegmentSink, TcpExtension,
   // ---- receiving
   /** Mappings of bytes that are not consumed; null while there are none. */
   rx: RxMappings | null = null
+  /** DataOff - SeqOff of the last mapping that was consumed, NaN: none. */
+  rxDiff = Number.NaN
   staging: Staging | null = null
   /** Segments without any MPTCP option since the last one with. */
   bareRun = 0
@@ -108,7 +110,6 @@ export class Subflow extends SubflowSource implements SegmentSink, TcpExtension,
   signalRun = 0
   /** MP_TCPRST for our RST, -1: none. */
   rstReason = -1
-  isRstTransient = false
   /** MP_TCPRST of the peer's RST, -1: none. */
   peerRstReason = -1
   private joinAckAt: Micros = NEVER
@@ -205,6 +206,7 @@ export class Subflow extends SubflowSource implements SegmentSink, TcpExtension,
 
   /** The handshake is complete: data may flow. */
   open(): void {
+    this.leaveSyn()
     this.phase = PHASE_OPEN
     this.join = null
     this.joinAckAt = NEVER
@@ -262,6 +264,7 @@ export class Subflow extends SubflowSource implements SegmentSink, TcpExtension,
 
   /** Gives back everything; the endpoint is closed. */
   die(): void {
+    this.leaveSyn()
     this.phase = PHASE_DEAD
     if (!this.conn.isClosed && this.isEndSuspicious()) suspectSparse(this)
     this.conn.group?.leave(this.ep.snd.cc)
@@ -354,7 +357,8 @@ export class Subflow extends SubflowSource implements SegmentSink, TcpExtension,
     if (this.staging !== null) this.drain(now)
     const rx = this.rx
     if (rx === null) return
-    rx.dropBelow(this.staging === null ? this.ep.rcvNxt : this.staging.queue.base)
+    const diff = rx.dropBelow(this.staging === null ? this.ep.rcvNxt : this.staging.queue.base)
+    if (!Number.isNaN(diff)) this.rxDiff = diff
     if (rx.count === 0) this.dropRx()
   }
 
@@ -421,6 +425,11 @@ export class Subflow extends SubflowSource implements SegmentSink, TcpExtension,
   }
 
   // ---------------------------------------------------------------- inner
+
+  /** The third ACK of a peer's join has come, or will not. */
+  private leaveSyn(): void {
+    if (this.phase === PHASE_SYN && this.isJoin && !this.isActive) this.conn.env.counters.MPJoinPending--
+  }
 
   /** It was reset for a reason that mappings may be behind, or for none, as boxes do that know nothing of MPTCP. */
   private isEndSuspicious(): boolean {

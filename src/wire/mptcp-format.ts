@@ -38,6 +38,11 @@ export const RST_TOO_MUCH_OUTSTANDING = 4
 export const RST_BAD_PERFORMANCE = 5
 export const RST_MIDDLEBOX = 6
 
+/** Whether a new subflow by the same path may do better later: what the T flag says (RFC 8684 §3.6). */
+export function isTransient(reason: number): boolean {
+  return reason === RST_NO_RESOURCES || reason === RST_TOO_MUCH_OUTSTANDING || reason === RST_BAD_PERFORMANCE
+}
+
 /** The version that we speak. */
 export const MPTCP_VERSION = 1
 

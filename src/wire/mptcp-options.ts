@@ -56,6 +56,7 @@ export {
   RST_PROHIBITED,
   RST_TOO_MUCH_OUTSTANDING,
   RST_UNSPECIFIED,
+  isTransient,
 } from './mptcp-format.js'
 export {
   dssLen,

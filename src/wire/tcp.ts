@@ -3,6 +3,7 @@ import { VNET_HDR_LEN } from '../base/rings.js'
 import { DEFAULT_TTL, PROTO_TCP, pseudoSumAt } from './ip.js'
 import { setIpv4Length, writeIpv4Header } from './ipv4.js'
 import { setIpv6Length, writeIpv6Header } from './ipv6.js'
+import { isTransient } from './mptcp-format.js'
 import { writeTcpRst } from './mptcp-writers.js'
 import type { Packet } from './packet.js'
 import { GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, writeVnetHdr } from './vnet-hdr.js'
@@ -121,7 +122,7 @@ export function buildRst(mem: Uint8Array, off: number, pkt: Packet, rstReason = 
   const tcpOff = ipOff + ipLen
   if ((pkt.flags & ACK) !== 0) writeTcpSegment(mem, tcpOff, pkt.dstPort, pkt.srcPort, pkt.ack, 0, RST, 0)
   else writeTcpSegment(mem, tcpOff, pkt.dstPort, pkt.srcPort, 0, (pkt.seq + segmentLen(pkt)) | 0, RST | ACK, 0)
-  if (rstReason >= 0) writeTcpRst(mem, tcpOff + TCP_HEADER_LEN, rstReason, false)
+  if (rstReason >= 0) writeTcpRst(mem, tcpOff + TCP_HEADER_LEN, rstReason, isTransient(rstReason))
   finishTcp(mem, off, ipOff, tcpOff, tcpLen, 0, 0)
   return VNET_HDR_LEN + ipLen + tcpLen
 }

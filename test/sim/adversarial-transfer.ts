@@ -114,10 +114,12 @@ function isTold(peer: Peer): boolean {
 
 /**
  * All SYNs may be lost, seven in a row, which bursts of loss bring about once in ten thousand times. A NAT that forgets ends a connection
- * which has but this path: it was not joined yet, or has fallen back. A joined one ends when each of its paths may lose a subflow.
+ * which has but this path: it was not joined yet, or has fallen back. A joined one ends when each of its paths may lose a subflow. Where a
+ * box takes the third ACKs of joins, only one side holds the connection for joined for a while, and a fallback finds it divided.
  */
 function mayFail(pair: MptcpPair, troubles: readonly Trouble[]): boolean {
   if (!pair.socket.isOpen) return pair.socket.cause === CAUSE_TIMEOUT
+  if (pair.client.counters.MPJoinSynAckRx > 0 && pair.server.counters.MPJoinAckRx === 0) return true
   if (!pair.socket.conn.isMptcp || pair.server.counters.MPJoinAckRx === 0) return troubles[0]?.isNat === true
   return troubles.every((trouble) => trouble.isUnreliable)
 }

@@ -7,9 +7,12 @@ const TRANSFERS = 10_000
 const FRESH = 1000
 /**
  * Found by the campaign: a FIN before staged bytes could be placed; a subflow reset for holding the buffer while the other was mute as well;
- * bytes that never got a mapping, with checksums; an MP_FAIL while a join was on its way.
+ * bytes that never got a mapping, with checksums; an MP_FAIL while a join was on its way; a join that was refused and counted all the same;
+ * mute subflows that left no room for those that would replace them; joins that came up for hours while nothing arrived.
  */
-const REGRESSIONS = [710051283, 710055561, 710185464, 710097598]
+const REGRESSIONS = [
+  710051283, 710055561, 710185464, 710097598, 388091463, 388144193, 388533466, 388666389, 388774567, 388667643, 389032066,
+]
 
 t.setTimeout(300_000)
 

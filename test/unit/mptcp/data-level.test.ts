@@ -97,7 +97,7 @@ t.test('data-level timer: period, back-off, progress', async (tt) => {
   tt.equal(r.deadline, 1200)
   r.arm(true, 999, 1100)
   tt.equal(r.deadline, 1200, 'stays')
-  r.fired()
+  r.fired(0)
   r.arm(true, 200, 1200)
   tt.equal(r.deadline, 1600)
   r.progress()

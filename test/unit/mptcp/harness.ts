@@ -15,7 +15,7 @@ import { type Path, path } from '../../../src/pathmgr/path.js'
 import { type TcpConfig, tcpConfig } from '../../../src/tcp/config.js'
 import type { TcpEndpoint } from '../../../src/tcp/endpoint.js'
 import { HalfOpen } from '../../../src/tcp/half-open.js'
-import { HAS_JOIN, OPT_MPTCP } from '../../../src/wire/mptcp-options.js'
+import { HAS_JOIN, OPT_MPTCP, RST_MPTCP_ERROR } from '../../../src/wire/mptcp-options.js'
 import { PARSE_OK, Packet, parsePacket } from '../../../src/wire/packet.js'
 import { ACK, RST, SYN } from '../../../src/wire/tcp.js'
 import { parseOptionsOf, TcpOptions } from '../../../src/wire/tcp-options.js'
@@ -74,6 +74,8 @@ export class TestHost implements ConnectionEnv {
   capacity = 1 << 20
   events = 0
   strays = 0
+  /** Why joins were refused: reasons of the MP_TCPRST that nobody sends here. */
+  readonly refusals: number[] = []
   halves = new Map<string, HalfOpen>()
   private store = new Uint8Array(1 << 16)
   received = 0
@@ -176,7 +178,8 @@ export class TestHost implements ConnectionEnv {
     const half = new HalfOpen(this.cfg.tcp, { local, localPort: pkt.dstPort, remote, remotePort: pkt.srcPort }, pkt, opts, now)
     if ((opts.mptcp.present & HAS_JOIN) !== 0) {
       const conn = this.tokens.get(opts.mptcp.joinToken)
-      if (conn === undefined || conn.acceptJoin(half, opts.mptcp, now) !== JOIN_ACCEPTED) this.strays++
+      const reason = conn === undefined ? RST_MPTCP_ERROR : conn.acceptJoin(half, opts.mptcp, now)
+      if (reason !== JOIN_ACCEPTED) this.refusals.push(reason)
     } else if (this.isListening && this.conn === null) {
       const send = new StreamQueue(this.arena, this.capacity)
       const recv = new StreamQueue(this.arena, this.capacity)

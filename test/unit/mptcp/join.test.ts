@@ -1,7 +1,16 @@
 import t from 'tap'
 import { IpAddress } from '../../../src/base/address.js'
 import { path } from '../../../src/pathmgr/path.js'
-import { HAS_DSS, HAS_JOIN, MP_JOIN, RST_MIDDLEBOX, RST_MPTCP_ERROR } from '../../../src/wire/mptcp-options.js'
+import {
+  HAS_DSS,
+  HAS_JOIN,
+  MP_JOIN,
+  RST_BAD_PERFORMANCE,
+  RST_MIDDLEBOX,
+  RST_MPTCP_ERROR,
+  RST_NO_RESOURCES,
+  RST_PROHIBITED,
+} from '../../../src/wire/mptcp-options.js'
 import { ACK, RST, SYN } from '../../../src/wire/tcp.js'
 import { CLIENT_2, DROP, Link, type LinkOptions, optionAt, PASS, pattern, type Seen, strip } from './harness.js'
 
@@ -313,3 +322,45 @@ t.test('rfc8684 3.2: a window that opens while the fourth ACK is awaited does no
   tt.ok(withheld > 0)
   tt.ok(link.seen.length - before < 20, `${link.seen.length - before} segments`)
 })
+
+t.test('rfc8684 3.6: too many half-open joins in the stack: reason 2; one that is answered makes room', async (tt) => {
+  const link = ready({ server: { maxPendingJoins: 1 } })
+  const { c } = link.client
+  link.filter = (p) => (p.fromClient && p.opts.mptcp.joinLen === 24 ? DROP : PASS)
+  tt.ok(c.addPath(SECOND, link.now) && c.addPath(SECOND, link.now))
+  link.run(100_000)
+  tt.equal(link.dropped, 1)
+  tt.same(link.server.refusals, [RST_NO_RESOURCES])
+  tt.equal(link.server.counters.MPJoinPending, 1)
+  link.filter = () => PASS
+  link.run(3_000_000)
+  tt.equal(link.server.counters.MPJoinAckRx, 2, 'the SYN that was refused is repeated')
+  tt.equal(link.server.counters.MPJoinPending, 0)
+})
+
+t.test(
+  'rfc8684 3.6: at the limit a mute subflow makes room for one from the same address; one that was heard lately does not',
+  async (tt) => {
+    const link = ready({ server: { maxSubflows: 2 } })
+    const { c } = link.client
+    c.addPath(SECOND, link.now)
+    link.run(1_000_000)
+    tt.equal(link.server.c.subflows.length, 2)
+    c.addPath(SECOND, link.now)
+    link.run(100_000)
+    tt.same(link.server.refusals, [RST_PROHIBITED])
+    // a NAT forgets the second subflow: what the client gives up there, the server never learns
+    link.filter = (p) => (p.flow === 1 ? DROP : PASS)
+    for (const s of c.subflows.slice(1)) s.reset(RST_MIDDLEBOX)
+    link.run(12_000_000)
+    tt.ok(link.dropped > 0)
+    tt.equal(link.server.c.subflows.length, 2)
+    c.addPath(SECOND, link.now)
+    link.run(100_000)
+    tt.equal(link.server.counters.SilentReset, 1)
+    const rst = link.seen.find((p) => !p.fromClient && (p.pkt.flags & RST) !== 0) as Seen
+    tt.same([rst.flow, rst.opts.mptcp.rstReason, rst.opts.mptcp.rstTransient], [1, RST_BAD_PERFORMANCE, true])
+    tt.equal(link.server.c.subflows.length, 2)
+    tt.ok(link.server.c.subflows.every((s) => s.isUsable) && c.subflows[1]?.isUsable)
+  },
+)
