@@ -153,6 +153,7 @@ t.test('rfc8684 3.2: third ACK without MP_JOIN resets that subflow', async (tt) 
   const rst = link.seen.find((p) => p.flow === 1 && !p.fromClient && (p.pkt.flags & RST) !== 0) as Seen
   tt.equal(rst.opts.mptcp.rstReason, RST_MPTCP_ERROR)
   tt.equal(link.server.c.subflows.length, 1)
+  tt.notOk(link.client.c.opening.everJoined, 'a join that was refused is none: a fallback is possible still')
 })
 
 t.test('rfc8684 3.2: the third ACK is repeated until the fourth came, and each one is answered', async (tt) => {
