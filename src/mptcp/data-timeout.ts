@@ -122,6 +122,10 @@ function queueHole(c: MptcpConnection, now: Micros): void {
       }
       const hasOther = c.hasOther(s)
       if (!hasOther && isJoinPending(c)) return // it decides whether this may be a fallback
+      if (!hasOther && c.rtx.fires === 1) {
+        s.ep.probe() // only the DATA_ACK may have been lost: a copy would make the stream ambiguous where options vanish
+        return
+      }
       s.holes++
       suspectSparse(s)
       const isHopeless = s.holes > c.cfg.tcp.dataRetries

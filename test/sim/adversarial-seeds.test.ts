@@ -13,6 +13,7 @@ const SEEDS: readonly (readonly [number, string])[] = [
   [388666389, 'bytes behind a copy were taken for what comes next in the stream'],
   [388774567, 'a copy was sent to a peer that had fallen back'],
   [389032066, 'a coalesced copy ended up in the stream'],
+  [700756078, 'only a DATA_ACK was lost, and a copy went to a peer that had just fallen back'],
   [388667643, 'a closed window was asked about only where no answer came'],
 ]
 
