@@ -8,7 +8,7 @@ const BETA = 0.7
 /** §4.3: with this additive increase the flow gets what a Reno flow would with its own decrease. */
 const ALPHA = (3 * (1 - BETA)) / (1 + BETA)
 
-/** CUBIC, RFC 9438, with HyStart++ in slow start. Windows in bytes outside, in segments inside, as the RFC counts. */
+/** CUBIC, RFC 9438, with HyStart++ in the first slow start. Windows in bytes outside, in segments inside, as the RFC counts. */
 export class Cubic implements CongestionController {
   readonly name = 'cubic'
   cwnd: number
@@ -46,9 +46,11 @@ export class Cubic implements CongestionController {
 
   onAck(s: AckSample, now: Micros): void {
     if (this.cwnd < this.ssthresh) {
-      if (this.start.onAck(s.rttUs, s.deliveredTotal, s.sentTotal)) this.ssthresh = this.cwnd
+      // RFC 9406 §4.3: later ones know where to end, and a round trip that has changed meanwhile says nothing of a queue
+      const isFirst = this.ssthresh === SSTHRESH_MAX
+      if (isFirst && this.start.onAck(s.rttUs, s.deliveredTotal, s.sentTotal)) this.ssthresh = this.cwnd
       else if (s.isLimited) {
-        const grow = this.start.isConservative ? s.delivered / CSS_GROWTH_DIVISOR : s.delivered
+        const grow = isFirst && this.start.isConservative ? s.delivered / CSS_GROWTH_DIVISOR : s.delivered
         this.cwnd = Math.min(this.cwnd + Math.floor(grow), this.ssthresh, CWND_MAX)
         return
       }
