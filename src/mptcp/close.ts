@@ -4,6 +4,7 @@ import { RST_TOO_MUCH_OUTSTANDING, RST_UNSPECIFIED } from '../wire/mptcp-options
 import type { MptcpConnection } from './connection.js'
 import { PHASE_DEAD, PHASE_JOINING, PHASE_OPEN, PHASE_PLAIN, PHASE_SYN } from './phase.js'
 import type { Subflow } from './subflow.js'
+import { drainPlain } from './subflow-sink.js'
 
 /** How long subflows may take to exchange their FINs once both DATA_FINs are acknowledged (Linux: close_timeout 60 s). */
 const LINGER_US = 60 * US_PER_S
@@ -57,12 +58,14 @@ export function onSubflowDown(c: MptcpConnection, s: Subflow, now: Micros): void
   const phase = s.phase
   const cause = s.ep.cause
   if (phase === PHASE_JOINING && cause === st.CAUSE_RESET) c.opening.onJoinReset(s.peerRstReason)
-  if (phase !== PHASE_PLAIN) c.reclaim(s)
+  if (phase === PHASE_PLAIN) drainPlain(s)
+  else c.reclaim(s)
+  const isCutShort = phase === PHASE_PLAIN && s.staging !== null && cause === st.CAUSE_FIN // there was no memory for the rest
   s.die()
   if (c.isClosed) return
   if (phase === PHASE_PLAIN || !c.isMptcp) {
     // plain TCP: the flow is the connection
-    if (!s.isJoin) c.finish(cause, now)
+    if (!s.isJoin) c.finish(isCutShort ? st.CAUSE_RESET : cause, now)
     return
   }
   if (c.subflows.some(isUp)) return

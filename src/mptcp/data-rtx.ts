@@ -29,6 +29,8 @@ export class DataRtx {
   private stuckSince: Micros = 0
   /** Since when the oldest byte waits for its DATA_ACK; kept only for a user timeout, NEVER: nothing waits. */
   waitsSince: Micros = NEVER
+  /** Oldest byte whose DATA_ACK was asked for, after the subflow had acknowledged it. */
+  askedFor: DataOff = -1
   /** Everything below was sent a second time already because it blocked the window. */
   opportuneTo: DataOff = 0
   /** from, to, id of the subflow that must not get it (-1: any may), cause. */

@@ -13,6 +13,8 @@ import type { Subflow } from './subflow.js'
 
 /** Timeouts in a row after which a subflow that holds up the send buffer is reset, if others live (RFC 8684 §3.3.2, §3.6 reason 4). */
 const PIN_RTOS = 4
+/** And one that does not hold up the buffer, because its bytes were copied out of it, for the memory of the copy. */
+const COPY_RTOS = 8
 /** Data-level timeouts in a row that a subflow may cause by acknowledging what does not arrive, before it is reset. */
 const HOLES_MAX = 3
 /** Unanswered DATA_FINs after which the only subflow sends its FIN all the same: RFC 8684 §3.3.3 allows it, nothing else is outstanding. */
@@ -122,8 +124,9 @@ function queueHole(c: MptcpConnection, now: Micros): void {
       }
       const hasOther = c.hasOther(s)
       if (!hasOther && isJoinPending(c)) return // it decides whether this may be a fallback
-      if (!hasOther && c.rtx.fires === 1) {
-        s.ep.probe() // only the DATA_ACK may have been lost: a copy would make the stream ambiguous where options vanish
+      if (!hasOther && c.rtx.askedFor !== una) {
+        c.rtx.askedFor = una // only the DATA_ACK may have been lost: a copy would make the stream ambiguous where options vanish
+        s.ep.probe()
         return
       }
       s.holes++
@@ -166,13 +169,15 @@ export function onSubflowRto(c: MptcpConnection, s: Subflow, n: number, now: Mic
   if (!c.hasOther(s)) return
   if (n === 1) c.rtx.addUnacked(s.tx, c.snd.una, s.id, REINJECT_RTO)
   if (n < PIN_RTOS || s.tx === null || !isAnotherAnswering(c, s)) return
-  // everything else is through, but the bytes that only this subflow needs fill the buffer
-  const pinned = c.snd.una - s.minNeeded()
-  const held = c.sendQueue.readyEnd - c.sendQueue.base
-  if (pinned > 0 && held + GRANT_MAX > c.sendQueue.capacity) {
-    c.env.counters.PinnedReset++
-    s.reset(RST_TOO_MUCH_OUTSTANDING)
-  }
+  if (!isPinning(c, s) && (n < COPY_RTOS || s.retained === null)) return
+  c.env.counters.PinnedReset++
+  s.reset(RST_TOO_MUCH_OUTSTANDING)
+}
+
+/** Everything else is through, but the bytes that only this subflow needs fill the buffer. */
+function isPinning(c: MptcpConnection, s: Subflow): boolean {
+  const { readyEnd, base, capacity } = c.sendQueue
+  return c.snd.una > s.minNeeded() && readyEnd - base + Math.min(GRANT_MAX, capacity / 4) > capacity
 }
 
 /** One that does not answer either may be the one that never will. */

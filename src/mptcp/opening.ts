@@ -105,11 +105,12 @@ export class Opening {
   }
 
   /**
-   * The peer has reset a join of ours instead of sending the fourth ACK: refused, unless it says that it had been established.
-   * @param reason of MP_TCPRST, -1: none came, or by then the peer knew nothing of it any more
+   * The peer has reset a join of ours instead of sending the fourth ACK. Whoever refuses says why; a RST without a reason may be about
+   * what a NAT has made of our third ACK, and the join be established.
+   * @param reason of MP_TCPRST, -1: none came
    */
   onJoinReset(reason: number): void {
-    if (reason <= RST_PROHIBITED) this.joins--
+    if (reason >= RST_MPTCP_ERROR && reason <= RST_PROHIBITED) this.joins--
   }
 
   /**

@@ -111,8 +111,12 @@ export class Staging {
   /** Everything from the front on is [data, ...): the subflow has fallen back. Returns true when nothing is left. */
   deliverAll(diff: number, sink: DataSink): boolean {
     const queue = this.queue
-    const taken = this.move(queue.base, queue.readyEnd - queue.base, diff, sink)
-    queue.release(queue.base + taken)
+    while (this.waiting > 0) {
+      const n = Math.min(CHUNK, this.waiting)
+      const taken = this.move(queue.base, n, diff, sink)
+      queue.release(queue.base + taken) // at once: there may be no memory for both
+      if (taken < n) break
+    }
     this.scanAt = queue.base
     return queue.isEmpty
   }

@@ -244,6 +244,11 @@ export class Subflow extends SubflowSource implements SegmentSink, TcpExtension,
     suspectSparse(this)
     this.dropTx()
     this.dropRx()
+    if (this.staging !== null) {
+      // it was acknowledged, and is the stream's now: a slow reader gets it also when this endpoint closes first
+      const { recvQueue } = this.conn
+      recvQueue.capacity = Math.max(recvQueue.capacity, recvQueue.ready + this.payloadNxt - this.staging.queue.base)
+    }
     drainPlain(this)
     if (this.isPeerFin) this.conn.rcv.onPlainFin(this.payloadNxt) // it came before the fallback, and only now it means the end
   }

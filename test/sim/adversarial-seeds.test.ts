@@ -14,6 +14,11 @@ const SEEDS: readonly (readonly [number, string])[] = [
   [388774567, 'a copy was sent to a peer that had fallen back'],
   [389032066, 'a coalesced copy ended up in the stream'],
   [700756078, 'only a DATA_ACK was lost, and a copy went to a peer that had just fallen back'],
+  [1073353383, 'a subflow was reset for holding up a buffer that had room, and the news of it was lost'],
+  [1073353670, 'a copy was sent instead of a question that MP_FAIL would have answered'],
+  [1073359493, 'the same as 1073353383, with a box that splits'],
+  [1073375933, 'a plain RST counted as the refusal of a join'],
+  [1073437788, 'what was staged at a fallback was lost when the endpoint closed before a slow reader had it'],
   [388667643, 'a closed window was asked about only where no answer came'],
 ]
 
