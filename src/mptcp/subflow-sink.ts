@@ -2,8 +2,8 @@ import type { Micros } from '../base/time.js'
 import { GRANT_MAX } from '../scheduler/scheduler.js'
 import type { SeqOff } from '../tcp/extension.js'
 import { RST_MIDDLEBOX } from '../wire/mptcp-options.js'
-import { isJoinPending, onBadChecksum } from './fallback.js'
-import { onUnmapped, UNMAPPED_IMPLIED, UNMAPPED_PLAIN, UNMAPPED_STAGE } from './options-in.js'
+import { FB_INFINITE_RECEIVED, fallBack, isJoinPending, mayFallBack, onBadChecksum } from './fallback.js'
+import { BARE_RUN, onUnmapped, UNMAPPED_IMPLIED, UNMAPPED_PLAIN, UNMAPPED_STAGE } from './options-in.js'
 import { Staging } from './staging.js'
 import { PHASE_PLAIN, PHASE_SYN } from './phase.js'
 import type { Subflow } from './subflow.js'
@@ -65,11 +65,12 @@ export function drainStaging(s: Subflow, staging: Staging, now: Micros): void {
     drainPlain(s)
     return
   }
+  const c = s.conn
   if (s.failAt >= 0) {
-    s.isFailDue = true // said until the infinite mapping comes
+    s.isFailDue = true // said until the infinite mapping comes, or was lost in a box that joins segments: no options come any more
+    if (s.bareRun >= BARE_RUN && mayFallBack(c, s)) fallBack(c, s, FB_INFINITE_RECEIVED, now)
     return
   }
-  const c = s.conn
   staging.fillTo(s.payloadNxt)
   while (staging.isHeadUnmapped(s.rx)) {
     const result = onUnmapped(s, staging.queue.base, staging.unmappedLen(s.rx), now)

@@ -19,6 +19,7 @@ const SEEDS: readonly (readonly [number, string])[] = [
   [1073359493, 'the same as 1073353383, with a box that splits'],
   [1073375933, 'a plain RST counted as the refusal of a join'],
   [1073437788, 'what was staged at a fallback was lost when the endpoint closed before a slow reader had it'],
+  [1073543117, 'the infinite mapping that answered an MP_FAIL was lost in a box'],
   [388667643, 'a closed window was asked about only where no answer came'],
 ]
 
