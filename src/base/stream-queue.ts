@@ -56,6 +56,11 @@ export class StreamQueue {
     return this.promised
   }
 
+  /** Takes bytes up to `upTo`, whatever the capacity: the peer was told that they have come. */
+  promise(upTo: number): void {
+    if (upTo > this.promised) this.promised = upTo
+  }
+
   /** Bytes that can be read. */
   get ready(): number {
     return this.readyEnd - this.base

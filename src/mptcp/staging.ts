@@ -56,6 +56,11 @@ export class Staging {
     return this.waiting > 0 && (rx === null || rx.find(this.queue.base) < 0)
   }
 
+  /** Nor where the newest one does. */
+  isTailUnmapped(rx: RxMappings | null): boolean {
+    return this.waiting > 0 && (rx === null || rx.find(this.queue.readyEnd - 1) < 0)
+  }
+
   /** Bytes from the front on that nothing maps. */
   unmappedLen(rx: RxMappings | null): number {
     const { base, readyEnd } = this.queue

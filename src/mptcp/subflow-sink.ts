@@ -67,8 +67,8 @@ export function drainStaging(s: Subflow, staging: Staging, now: Micros): void {
   }
   const c = s.conn
   if (s.failAt >= 0) {
-    s.isFailDue = true // said until the infinite mapping comes, or was lost in a box that joins segments: no options come any more
-    if (s.bareRun >= BARE_RUN && mayFallBack(c, s)) fallBack(c, s, FB_INFINITE_RECEIVED, now)
+    s.isFailDue = true // said until the infinite mapping comes, or was lost in a box that joins segments: data goes on without options
+    if (s.bareRun >= BARE_RUN && staging.isTailUnmapped(s.rx) && mayFallBack(c, s)) fallBack(c, s, FB_INFINITE_RECEIVED, now)
     return
   }
   staging.fillTo(s.payloadNxt)

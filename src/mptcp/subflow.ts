@@ -247,7 +247,7 @@ export class Subflow extends SubflowSource implements SegmentSink, TcpExtension,
     if (this.staging !== null) {
       // it was acknowledged, and is the stream's now: a slow reader gets it also when this endpoint closes first
       const { recvQueue } = this.conn
-      recvQueue.capacity = Math.max(recvQueue.capacity, recvQueue.ready + this.payloadNxt - this.staging.queue.base)
+      recvQueue.promise(recvQueue.readyEnd + this.payloadNxt - this.staging.queue.base)
     }
     drainPlain(this)
     if (this.isPeerFin) this.conn.rcv.onPlainFin(this.payloadNxt) // it came before the fallback, and only now it means the end
@@ -392,6 +392,8 @@ export class Subflow extends SubflowSource implements SegmentSink, TcpExtension,
   }
 
   wantsAck(): AckWish {
+    // what was to be said when the connection fell back is void, but for MP_FAIL: without an option to write the wish would never be met
+    if (this.phase === PHASE_PLAIN && !this.isFailDue && !this.isDataAckKept) this.ackWish = ACK_NONE
     return this.ackWish
   }
 

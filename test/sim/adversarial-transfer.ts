@@ -89,7 +89,7 @@ export function adversarialTransfer(seed: number, watch?: Watch): AdversarialOut
   }
   const result = pair.transfer(upLen, downLen, paces, LIMIT_US)
   const wrong = complaint(result)
-  const hasFailed = wrong !== '' && hasFailedCleanly(result) && mayFail(pair, troubles)
+  const hasFailed = wrong !== '' && hasFailedCleanly(result) && mayFail(pair, troubles, result)
   return {
     pair,
     result,
@@ -113,12 +113,14 @@ function isTold(peer: Peer): boolean {
 }
 
 /**
- * All SYNs may be lost, seven in a row, which bursts of loss bring about once in ten thousand times. A NAT that forgets ends a connection
+ * All SYNs may be lost, seven in a row, which bursts of loss bring about once in ten thousand times, and all ACKs that answer a SYN/ACK: the
+ * server gives up, and has never known the connection. A NAT that forgets ends a connection
  * which has but this path: it was not joined yet, or has fallen back. A joined one ends when each of its paths may lose a subflow. Where a
  * box takes the third ACKs of joins, only one side holds the connection for joined for a while, and a fallback finds it divided.
  */
-function mayFail(pair: MptcpPair, troubles: readonly Trouble[]): boolean {
+function mayFail(pair: MptcpPair, troubles: readonly Trouble[], { remote }: TransferResult): boolean {
   if (!pair.socket.isOpen) return pair.socket.cause === CAUSE_TIMEOUT
+  if (remote === null) return true
   if (pair.client.counters.MPJoinSynAckRx > 0 && pair.server.counters.MPJoinAckRx === 0) return true
   if (!pair.socket.conn.isMptcp || pair.server.counters.MPJoinAckRx === 0) return troubles[0]?.isNat === true
   return troubles.every((trouble) => trouble.isUnreliable)

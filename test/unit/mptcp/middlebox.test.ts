@@ -49,6 +49,38 @@ t.test('rfc8684 3.7: a corrupted byte on the only subflow: MP_FAIL, infinite map
   tt.equal(last.opts.mptcp.present, 0)
 })
 
+t.test(
+  'rfc8684 3.7: nothing of the answer to MP_FAIL gets through: data without options shows it, and nobody talks on and on',
+  async (tt) => {
+    const link = new Link({ isCut: true, client: { checksum: true } }).establish()
+    link.client.write(pattern(5000))
+    link.run(300_000)
+    let hit = 0
+    let stripped = 0
+    link.filter = (p) => {
+      if (!p.fromClient) return PASS
+      if (p.pkt.payLen > 500 && hit === 0) {
+        p.bytes[p.pkt.payOff + 100] = (p.bytes[p.pkt.payOff + 100] as number) ^ 0x20
+        hit++
+      } else if (link.client.c.fallbackReason !== FB_NONE) stripped += strip(p.bytes)
+      return PASS
+    }
+    link.client.write(pattern(40_000, 5000))
+    link.run(500_000)
+    tt.equal(FALLBACK_NAMES[link.client.c.fallbackReason], FALLBACK_NAMES[FB_FAIL_RECEIVED])
+    link.client.write(pattern(10_000, 45_000))
+    link.run(500_000)
+    tt.ok(stripped >= 2, 'MP_FAIL and the infinite mapping were taken away')
+    tt.equal(link.server.counters.InfiniteMapRx, 0)
+    tt.equal(FALLBACK_NAMES[link.server.c.fallbackReason], FALLBACK_NAMES[FB_INFINITE_RECEIVED])
+    tt.equal(link.server.received, 55_000)
+    const packets = link.seen.length
+    link.server.c.subflows[0]?.answer() // a wish that the fallback overtook
+    link.run(10_000_000)
+    tt.equal(link.seen.length, packets)
+  },
+)
+
 t.test('rfc8684 3.7: a corrupted byte with two subflows: RST with MP_FAIL and reason 6, byte-exact', async (tt) => {
   const link = new Link({ isCut: true, client: { checksum: true } }).establish()
   link.client.write(pattern(1))
