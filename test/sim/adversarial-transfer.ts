@@ -120,7 +120,7 @@ function isTold(peer: Peer): boolean {
  */
 function mayFail(pair: MptcpPair, troubles: readonly Trouble[], { remote }: TransferResult): boolean {
   if (!pair.socket.isOpen) return pair.socket.cause === CAUSE_TIMEOUT
-  if (remote === null) return true
+  if (remote === null || !(remote.socket as MptcpSocket).isOpen) return true
   if (pair.client.counters.MPJoinSynAckRx > 0 && pair.server.counters.MPJoinAckRx === 0) return true
   if (!pair.socket.conn.isMptcp || pair.server.counters.MPJoinAckRx === 0) return troubles[0]?.isNat === true
   return troubles.every((trouble) => trouble.isUnreliable)
