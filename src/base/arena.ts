@@ -3,6 +3,11 @@ import { invariant } from './errors.js'
 /** Length of one payload page. 60 KB super-segments touch 4-5 of them; an idle connection holds none. */
 export const PAGE_LEN = 16_384
 
+/** Entries of the page tables that queues share: 128 KB. */
+export const TABLE_LEN = 8
+/** Tables that wait for their next use. */
+const TABLES_MAX = 1024
+
 /**
  * One flat memory for everything that crosses the device boundary: ring slots (reserved once, at start) and
  * payload pages (LIFO free list, so that hot pages are reused while still in the cache). The native addon
@@ -22,6 +27,7 @@ export class Arena {
   private readonly free: Int32Array
   private freeCount: number
   private quarantineCount = 0
+  private readonly tables: Int32Array[] = []
 
   /** @param reservedLen bytes for rings, rounded up to a page; @param pageCount payload pages (memory bound of all streams). */
   constructor(reservedLen: number, pageCount: number) {
@@ -61,6 +67,16 @@ export class Arena {
       this.free[this.freeCount++] = this.free[this.pageCount - i] as number
     }
     this.quarantineCount = 0
+  }
+
+  /** A page table of TABLE_LEN entries, all -1. A queue has one only while it holds something: most connections are idle. */
+  takeTable(): Int32Array {
+    return this.tables.pop() ?? new Int32Array(TABLE_LEN).fill(-1)
+  }
+
+  /** Gives it back, all -1 again. */
+  giveTable(table: Int32Array): void {
+    if (this.tables.length < TABLES_MAX) this.tables.push(table)
   }
 
   /** Pages that `allocPage` can hand out now. */

@@ -1,12 +1,9 @@
 import type { Arena } from './arena.js'
-import { PAGE_LEN } from './arena.js'
+import { PAGE_LEN, TABLE_LEN } from './arena.js'
 import { invariant } from './errors.js'
 import { RangeSet } from './range-set.js'
 import type { TxRing } from './rings.js'
 
-/** Tables up to this many entries survive an empty queue: a request-response flow does not allocate one per request. */
-const KEPT_TABLE = 8
-const MIN_TABLE = 4
 const NO_TABLE = new Int32Array(0)
 
 /** Pieces out of order that one queue remembers; what would need one more is not taken and comes again. */
@@ -151,7 +148,8 @@ export class StreamQueue {
     this.base = upTo
     if (upTo === this.readyEnd && this.sparse === null) {
       this.freePage(last)
-      if (this.table.length > KEPT_TABLE) this.table = NO_TABLE
+      if (this.table.length === TABLE_LEN) this.arena.giveTable(this.table)
+      this.table = NO_TABLE
     }
   }
 
@@ -164,11 +162,6 @@ export class StreamQueue {
     this.table = NO_TABLE
     this.sparse = null
     this.base = this.readyEnd
-  }
-
-  /** Drops the page table of an empty queue: for connections that have been idle for a while. */
-  trim(): void {
-    if (this.isEmpty) this.table = NO_TABLE
   }
 
   /** Bytes from `readyEnd` on, where something stands out of order. @returns end of the prefix that is held now. */
@@ -253,7 +246,11 @@ export class StreamQueue {
     const need = Math.floor((end - 1) / PAGE_LEN) - first + 1
     const old = this.table
     if (need <= old.length) return
-    let length = Math.max(MIN_TABLE, old.length)
+    if (old.length === 0 && need <= TABLE_LEN) {
+      this.table = this.arena.takeTable()
+      return
+    }
+    let length = Math.max(TABLE_LEN, old.length)
     while (length < need) length *= 2
     const table = new Int32Array(length).fill(-1)
     for (let page = first; page < first + old.length; page++) {

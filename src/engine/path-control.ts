@@ -59,14 +59,13 @@ export class PathControl implements PathView {
   private readonly since: Micros
   /** null: joins are not allowed yet. */
   private manager: PathManager | null = null
-  private readonly known: Known[] = []
+  private known: readonly Known[] = []
   private announced: readonly { readonly id: number; readonly address: IpAddress; readonly port: number }[] = []
   private wakeAt: Micros = NEVER
   /** When the subflows are to be listened to again. */
   private listenAt: Micros = NEVER
-  private readonly commands: PathCommand[] = []
   private readonly events: PathEvent[] = []
-  private readonly log: PathDecision[] = []
+  private log: readonly PathDecision[] = []
   /** Paths were asked for, and the answer has not turned out to be useless. */
   private isDemanded = false
 
@@ -175,7 +174,7 @@ export class PathControl implements PathView {
     if (first === undefined || !conn.isMptcp || !conn.isFullyEstablished || conn.isClosed) return false
     this.manager = engine.config.pathManager(this, engine.config.pathLimits)
     const path = engine.paths.find(first.path.id) ?? first.path
-    this.known.push({ s: first, path, isUp: true, isSilent: false, isPeerBackup: first.isPeerBackup, isFault: true, ear: new Ear() })
+    this.known = [{ s: first, path, isUp: true, isSilent: false, isPeerBackup: first.isPeerBackup, isFault: true, ear: new Ear() }]
     engine.paths.onUse(path, 1)
     this.events.push({ kind: 'established', subflow: first.id, path, paths: engine.paths.serving(this.remote, this.port) })
     this.run(now)
@@ -189,7 +188,7 @@ export class PathControl implements PathView {
       const one = known[i] as Known
       const { s } = one
       if (!s.isLive || s.ep.state === st.CLOSED) {
-        known.splice(i, 1)
+        this.known = this.known.filter((o) => o !== one)
         this.engine.paths.onUse(one.path, -1)
         events.push({ kind: 'subflow-down', subflow: s.id, why: CAUSES[s.ep.cause] ?? 'ended', isFault: one.isFault })
         continue
@@ -248,17 +247,21 @@ export class PathControl implements PathView {
 
   private loseAll(): void {
     for (const one of this.known) this.engine.paths.onUse(one.path, -1)
-    this.known.length = 0
+    this.known = []
   }
 
   // ---------------------------------------------------------------- what is done
 
   private run(now: Micros): void {
-    const { manager, events, commands } = this
+    const { manager, events } = this
     if (manager === null) return
+    const commands: PathCommand[] = []
     for (let round = 0; round < ROUNDS_MAX; round++) {
       const event = events.shift() ?? null
-      if (event === null && round > 0) return
+      if (event === null && round > 0) {
+        events.length = 0 // gives its memory back
+        return
+      }
       this.wakeAt = manager.handle(event, now, commands)
       for (const command of commands) this.execute(command, now)
       commands.length = 0
@@ -304,13 +307,13 @@ export class PathControl implements PathView {
       return
     }
     this.note(`open ${path.label}: ${why}`, now)
-    this.known.push({ s, path, isUp: false, isSilent: false, isPeerBackup: false, isFault: true, ear: new Ear() })
+    this.known = this.known.concat({ s, path, isUp: false, isSilent: false, isPeerBackup: false, isFault: true, ear: new Ear() })
     this.engine.paths.onUse(path, 1)
     this.events.push({ kind: 'opened', subflow: s.id, path })
   }
 
   private note(what: string, now: Micros): void {
-    const { log } = this
+    const log = [...this.log]
     let times = 1
     for (let i = log.length - 1; i >= Math.max(0, log.length - LOG_LOOK_BACK); i--) {
       const one = log[i] as PathDecision
@@ -320,7 +323,7 @@ export class PathControl implements PathView {
       break
     }
     if (log.length === LOG_MAX) log.shift()
-    log.push({ atUs: now - this.since, what, times })
+    this.log = log.concat({ atUs: now - this.since, what, times }) // no larger than it must be, as `known`: most connections are idle
   }
 
   /** The first SYN is about to leave: whoever provides paths learns it, unless there is no MP_CAPABLE on it. */

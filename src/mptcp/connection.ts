@@ -60,7 +60,7 @@ export class MptcpConnection implements SchedulerView {
   /** The subflows' coupled controllers, null: uncoupled. */
   readonly group: CoupledGroup | null
   readonly opening: Opening
-  readonly subflows: Subflow[] = []
+  subflows: Subflow[] = []
 
   /** Both keys are known and the connection has not fallen back. */
   isMptcp = false

@@ -239,7 +239,7 @@ export class Opening {
     const c = this.conn
     const s = new Subflow(c, this.nextId++, path, isActive, join, make)
     if (this.firstTuple === null) this.firstTuple = s.ep.tuple
-    c.subflows.push(s)
+    c.subflows = c.subflows.concat(s) // no larger than it must be
     c.env.register(s.ep, c)
     return s
   }

@@ -29,8 +29,8 @@ export class DetourManager implements PathManager {
   private readonly view: PathView
   private readonly limits: PathLimits
   private readonly replacement: Replacement
-  /** By path id. */
-  private readonly routes = new Map<number, Route>()
+  /** A few: one for each path. */
+  private routes: readonly Route[] = []
   private isStarted = false
   /** The default path, for joins to announced addresses. */
   private base: Path | null = null
@@ -47,7 +47,7 @@ export class DetourManager implements PathManager {
   }
 
   reason(path: Path, now: Micros): string | null {
-    const route = this.routes.get(path.id)
+    const route = this.routeBy(path.id)
     if (route === undefined) return this.isStarted ? 'it came too late' : 'joins are not allowed yet'
     if (route.isUp && !route.isSilent) return null
     if (route.subflow >= 0) {
@@ -72,8 +72,8 @@ export class DetourManager implements PathManager {
         this.base = event.path
         for (const path of event.paths) this.onPath(path)
         this.onPath(event.path)
-        this.routes.get(event.path.id)?.onOpened(event.subflow, now)
-        this.routes.get(event.path.id)?.onUp(event.subflow, now)
+        this.routeBy(event.path.id)?.onOpened(event.subflow, now)
+        this.routeBy(event.path.id)?.onUp(event.subflow, now)
         return
       case 'path-up':
         this.onPath(event.path)
@@ -82,10 +82,10 @@ export class DetourManager implements PathManager {
         this.drop(event.path.id)
         return
       case 'opened':
-        this.routes.get(event.path.id)?.onOpened(event.subflow, now)
+        this.routeBy(event.path.id)?.onOpened(event.subflow, now)
         return
       case 'refused':
-        this.routes.get(event.path.id)?.onRefused(event.why, event.isFinal, now)
+        this.routeBy(event.path.id)?.onRefused(event.why, event.isFinal, now)
         return
       case 'announced':
         this.onAnnounced(event.id, event.address, event.port)
@@ -99,7 +99,7 @@ export class DetourManager implements PathManager {
   }
 
   private onSubflow(event: Extract<PathEvent, { subflow: number }>, now: Micros, out: PathCommand[]): void {
-    for (const route of this.routes.values()) {
+    for (const route of this.routes) {
       if (route.subflow !== event.subflow && route.heir !== event.subflow) continue
       switch (event.kind) {
         case 'subflow-up': {
@@ -130,8 +130,8 @@ export class DetourManager implements PathManager {
   }
 
   private onPath(path: Path): void {
-    const known = this.routes.get(path.id)
-    if (known === undefined) this.routes.set(path.id, new Route(path))
+    const known = this.routeBy(path.id)
+    if (known === undefined) this.routes = this.routes.concat(new Route(path))
     else known.renew(path)
   }
 
@@ -142,17 +142,21 @@ export class DetourManager implements PathManager {
   }
 
   private drop(id: number): void {
-    const route = this.routes.get(id)
+    const route = this.routeBy(id)
     if (route === undefined) return
     this.replacement.forget(route)
-    this.routes.delete(id)
+    this.routes = this.routes.filter((one) => one !== route)
+  }
+
+  private routeBy(id: number): Route | undefined {
+    return this.routes.find((route) => route.path.id === id)
   }
 
   // ---------------------------------------------------------------- plan
 
   private plan(now: Micros, out: PathCommand[]): Micros {
     let wake = NEVER
-    for (const route of this.routes.values()) wake = Math.min(wake, this.tend(route, now, out))
+    for (const route of this.routes) wake = Math.min(wake, this.tend(route, now, out))
     wake = Math.min(wake, this.fill('always', Infinity, now, out))
     wake = Math.min(wake, this.fill('announced', this.limits.addAddrAccepted, now, out))
     const n = this.limits.extraSubflows + this.replacement.extra
@@ -177,7 +181,7 @@ export class DetourManager implements PathManager {
 
   /** Opens the best free routes of a kind until `n` are used. @returns when one that waits may be tried */
   private fill(place: Place, n: number, now: Micros, out: PathCommand[]): Micros {
-    const routes = [...this.routes.values()].filter((route) => placeOf(route.path) === place).sort(byPreference)
+    const routes = this.routes.filter((route) => placeOf(route.path) === place).sort(byPreference)
     let used = routes.filter((route) => route.isUsed).length
     let wake = NEVER
     for (const route of routes) {
@@ -204,7 +208,7 @@ export class DetourManager implements PathManager {
   }
 
   private replace(now: Micros, out: PathCommand[]): Micros {
-    const routes = [...this.routes.values()]
+    const { routes } = this
     const extra = routes.filter((route) => placeOf(route.path) === 'extra')
     if (extra.length <= this.limits.extraSubflows && this.replacement.extra === 0) return NEVER
     const all = routes.filter((route) => route.isUp && !route.isSilent)

@@ -48,7 +48,8 @@ interface Trial {
 export class Replacement {
   private readonly view: PathView
   private readonly intervalUs: Micros
-  private readonly scores = new Map<Route, Score>()
+  /** Null: nothing was measured. */
+  private scores: Map<Route, Score> | null = null
   private at: Micros = NEVER
   /** When it was measured last. */
   private since: Micros = 0
@@ -74,16 +75,16 @@ export class Replacement {
 
   /** Whether the route lost against another one not long ago. */
   isResting(route: Route, now: Micros): boolean {
-    return (this.scores.get(route)?.restUntil ?? 0) > now
+    return this.restUntil(route) > now
   }
 
   /** The instant from which it is not. */
   restUntil(route: Route): Micros {
-    return this.scores.get(route)?.restUntil ?? 0
+    return this.scores?.get(route)?.restUntil ?? 0
   }
 
   forget(route: Route): void {
-    this.scores.delete(route)
+    this.scores?.delete(route)
     if (this.trial !== null && (this.trial.newcomer === route || this.trial.incumbent === route)) this.trial = null
   }
 
@@ -189,6 +190,7 @@ export class Replacement {
   }
 
   private score(route: Route): Score {
+    if (this.scores === null) this.scores = new Map()
     let score = this.scores.get(route)
     if (score === undefined) {
       score = { bytes: 0, subflow: -1, rate: -1, restUntil: 0, losses: 0 }

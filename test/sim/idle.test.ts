@@ -14,7 +14,7 @@ t.setTimeout(120_000)
 
 const CONNECTIONS = 10_000
 /** Heap of one intercepted connection with two subflows, both legs and the path manager, the flow table's entries included. */
-const IDLE_MAX = 9 << 10
+const IDLE_MAX = 7.5 * 1024
 
 const FAST: PathPairConfig = {
   up: { bitsPerSecond: 1e9, delayUs: 5_000, queueBytes: 64 << 20 },
