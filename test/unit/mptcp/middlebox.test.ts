@@ -81,6 +81,29 @@ t.test(
   },
 )
 
+t.test('rfc8684 3.7: bytes without a mapping behind a copy of older ones are not taken for the next ones of the stream', async (tt) => {
+  const link = new Link({ isCut: true }).establish()
+  link.client.write(pattern(5000))
+  link.run(300_000)
+  tt.equal(link.server.received, 5000)
+  let rewritten = 0
+  link.filter = (p) => {
+    if (!p.fromClient || p.pkt.payLen < 1000 || p.opts.mptcp.dsnLen !== 8) return PASS
+    // as a box leaves two copies that it has joined: only the first half has a mapping
+    const at = optionAt(p, MP_DSS) + 8 + p.opts.mptcp.dataAckLen
+    writeI32(p.bytes, at, p.opts.mptcp.dsnLo - 4000)
+    writeU16(p.bytes, at + 8, 500)
+    rewritten++
+    return PASS
+  }
+  link.client.write(pattern(4000, 5000))
+  link.run(30_000)
+  tt.ok(rewritten >= 2)
+  tt.ok(link.server.counters.DuplicateData > 0, 'copies')
+  tt.equal(link.server.counters.ImpliedMappings, 0)
+  tt.equal(link.server.received, 5000)
+})
+
 t.test('rfc8684 3.7: a corrupted byte with two subflows: RST with MP_FAIL and reason 6, byte-exact', async (tt) => {
   const link = new Link({ isCut: true, client: { checksum: true } }).establish()
   link.client.write(pattern(1))
